@@ -1,0 +1,85 @@
+"""ReLU, LeakyReLU, Sigmoid, Tanh. The mathematics is in ``nn/reference/activation.py``."""
+
+from typing import Any
+
+import numpy as np
+
+from nn.layer import Cache, Layer, LayerSpec, Sample, register
+
+
+class ReLU(Layer):
+    """y = x where x > 0, else 0; slope 0 at x = 0."""
+
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+        return self.ops.relu_forward(x)
+
+    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
+        return self.ops.relu_backward(dy, cache) if need_dx else None
+
+
+class LeakyReLU(Layer):
+    """y = x where x > 0, else negative_slope x; slope negative_slope at x = 0."""
+
+    def __init__(self, negative_slope: float = 0.1) -> None:
+        if negative_slope < 0:
+            raise ValueError(f"the slope of LeakyReLU is at least 0, found {negative_slope}")
+        self.negative_slope = negative_slope
+
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+        return self.ops.leaky_relu_forward(x, negative_slope=self.negative_slope)
+
+    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
+        return self.ops.leaky_relu_backward(dy, cache) if need_dx else None
+
+    def __repr__(self) -> str:
+        return f"LeakyReLU({self.negative_slope})"
+
+
+class Sigmoid(Layer):
+    """y = 1 / (1 + exp(-x))."""
+
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+        return self.ops.sigmoid_forward(x)
+
+    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
+        return self.ops.sigmoid_backward(dy, cache) if need_dx else None
+
+
+class Tanh(Layer):
+    """y = tanh(x)."""
+
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+        return self.ops.tanh_forward(x)
+
+    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
+        return self.ops.tanh_backward(dy, cache) if need_dx else None
+
+
+def _torch(name: str) -> Any:
+    def build(layer: Layer) -> Any:
+        import torch
+
+        extra = (layer.negative_slope,) if isinstance(layer, LeakyReLU) else ()
+        f = lambda x: getattr(torch.nn.functional, name)(x, *extra)  # noqa: E731
+        f.parameters = {}
+        return f
+
+    return build
+
+
+_SHAPES = (Sample({}, (3, 4)), Sample({}, (2, 3, 1, 5)))
+_BENCH = Sample({}, (32, 32, 32, 64))
+
+register(LayerSpec("activation", ReLU, _SHAPES, _BENCH, _torch("relu"), kinks=(0.0,)))
+register(
+    LayerSpec(
+        "activation",
+        LeakyReLU,
+        (*_SHAPES, Sample({"negative_slope": 0.3}, (7,)), Sample({"negative_slope": 0.0}, (2, 2))),
+        _BENCH,
+        _torch("leaky_relu"),
+        kinks=(0.0,),
+    )
+)
+register(LayerSpec("activation", Sigmoid, _SHAPES, _BENCH, _torch("sigmoid")))
+register(LayerSpec("activation", Tanh, _SHAPES, _BENCH, _torch("tanh")))

@@ -1,0 +1,141 @@
+"""Conv2d: a small kernel slid over the picture. The mathematics is in ``nn/reference/conv.py``."""
+
+from typing import Any
+
+import numpy as np
+
+from nn.init import make_weight
+from nn.layer import Cache, Layer, LayerSpec, Sample, register
+from nn.parameter import Parameter
+from nn.reference.conv import conv2d_out_size
+
+Padding = int | str | tuple[int, int] | tuple[int, int, int, int]
+
+
+class Conv2d(Layer):
+    """Convolution of x (N, H, W, C) with weight (KH, KW, C, K) plus bias (K): y (N, OH, OW, K).
+
+    kernel_size, stride   one number or (rows, columns)
+    padding               pixels of zeros: one number, (rows, columns), (top, bottom, left, right),
+                          or "same": OH = ceil(H / SH), the odd pixel going to the bottom and the right
+                          as in TensorFlow and so in the 2017 network; PyTorch's padding of 2 for a
+                          5x5 kernel of stride 2 lies half a stride elsewhere.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *,
+        stride: int | tuple[int, int] = 1,
+        padding: Padding = 0,
+        bias: bool = True,
+        init: str = "glorot",
+        rng: np.random.Generator | int | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = _pair(kernel_size, "kernel_size", 1)
+        self.stride = _pair(stride, "stride", 1)
+        self.padding = padding
+        if isinstance(padding, str) and padding != "same":
+            raise ValueError(f'padding is a number, 2 or 4 numbers, or "same"; found {padding!r}')
+        shape = (*self.kernel_size, in_channels, out_channels)
+        self.weight = Parameter(make_weight(init, shape, rng, dtype))
+        self.bias = Parameter(np.zeros(out_channels, dtype)) if bias else None
+
+    def pads(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """(top, bottom, left, right) for an input of height x width pixels."""
+        if self.padding == "same":
+            rows = _same(height, self.kernel_size[0], self.stride[0])
+            columns = _same(width, self.kernel_size[1], self.stride[1])
+            return (*rows, *columns)
+        if isinstance(self.padding, tuple) and len(self.padding) == 4:
+            return self.padding
+        rows, columns = _pair(self.padding, "padding", 0)
+        return rows, rows, columns, columns
+
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+        return self.ops.conv2d_forward(
+            x,
+            self.weight.value,
+            self.bias and self.bias.value,
+            stride=self.stride,
+            padding=self.pads(*x.shape[1:3]),
+        )
+
+    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
+        db = self.bias and self.bias.grad
+        return self.ops.conv2d_backward(dy, cache, self.weight.grad, db, need_dx=need_dx)
+
+    def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) != 4 or shape[3] != self.in_channels:
+            raise ValueError(f"{self!r} takes (N, H, W, {self.in_channels}), found {shape}")
+        padding = self.pads(*shape[1:3])
+        oh, ow = conv2d_out_size(shape, self.weight.shape, self.stride, padding)
+        return shape[0], oh, ow, self.out_channels
+
+    def macs(self, shape: tuple[int, ...]) -> int:
+        n, oh, ow, k = self.out_shape(shape)
+        return n * oh * ow * k * self.in_channels * self.kernel_size[0] * self.kernel_size[1]
+
+    def __repr__(self) -> str:
+        kh, kw = self.kernel_size
+        stride = "" if self.stride == (1, 1) else f", stride={self.stride}"
+        return f"Conv2d({self.in_channels}, {self.out_channels}, {kh}x{kw}{stride})"
+
+
+def _pair(value: Any, name: str, least: int) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
+        raise ValueError(f"{name} is one or two whole numbers >= {least}, found {value!r}")
+    return pair
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def _torch(layer: Conv2d) -> Any:
+    import torch
+
+    w = torch.tensor(layer.weight.value, requires_grad=True)
+    b = torch.tensor(layer.bias.value, requires_grad=True) if layer.bias else None
+
+    def f(x: Any) -> Any:
+        top, bottom, left, right = layer.pads(*x.shape[1:3])
+        x = torch.nn.functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
+        y = torch.nn.functional.conv2d(x, w.permute(3, 2, 0, 1), b, stride=layer.stride)
+        return y.permute(0, 2, 3, 1)
+
+    f.parameters = {"weight": w} | ({"bias": b} if layer.bias else {})
+    return f
+
+
+def _sample(c: int, k: int, kernel: Any, shape: tuple[int, ...], **options: Any) -> Sample:
+    return Sample(
+        {"in_channels": c, "out_channels": k, "kernel_size": kernel, **options}, (*shape, c)
+    )
+
+
+register(
+    LayerSpec(
+        kind="layer",
+        make=Conv2d,
+        samples=(
+            _sample(2, 3, 3, (2, 5, 4), padding=1),
+            _sample(3, 2, 5, (2, 6, 6), stride=2, padding="same"),
+            _sample(2, 2, 5, (1, 7, 5), stride=2, padding="same"),
+            _sample(1, 2, (3, 2), (2, 6, 5), stride=(2, 1), padding=(1, 0)),
+            _sample(2, 1, (2, 4), (1, 4, 4), padding=(1, 2, 0, 3), bias=False),
+            _sample(3, 4, 1, (2, 3, 3), init="he"),
+            _sample(2, 2, 2, (2, 7, 7), stride=3),
+            _sample(1, 1, 4, (1, 4, 4)),
+        ),
+        bench=_sample(64, 128, 3, (16, 16, 16), padding=1),
+        torch=_torch,
+        linear=True,
+    )
+)

@@ -1,0 +1,113 @@
+"""Optimizers over an arena. The mathematics is in ``nn/reference/optim.py``.
+
+    optimizer = Adam(arena, learning_rate=5e-5)
+    arena.zero_grad(); ...backward...; optimizer.step()
+"""
+
+import numpy as np
+
+from nn.backend import DEFAULT, get_backend
+from nn.parameter import Arena
+
+
+class Optimizer:
+    """Base: one pass over the arena's flat arrays a step. ``state`` is all that a checkpoint must keep.
+
+    ``steps`` counts the steps taken; ``learning_rate`` may be changed between steps.
+    """
+
+    backend: str = DEFAULT
+
+    def __init__(self, arena: Arena, learning_rate: float, weight_decay: float) -> None:
+        if not learning_rate > 0:
+            raise ValueError(f"the learning rate is above 0, found {learning_rate}")
+        if weight_decay < 0:
+            raise ValueError(f"the weight decay is at least 0, found {weight_decay}")
+        self.arena = arena
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.steps = 0
+        self.state: dict[str, np.ndarray] = {}
+
+    def step(self) -> None:
+        """Moves every parameter by its gradient, in place."""
+        self.steps += 1
+        self._step()
+
+    def _step(self) -> None:
+        raise TypeError(f"{type(self).__name__} defines no step")
+
+    def to(self, backend: str) -> "Optimizer":
+        """Runs on ``backend`` from now on; returns self."""
+        get_backend(backend)
+        self.backend = backend
+        return self
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum and Nesterov's look-ahead if asked for."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        learning_rate: float,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(arena, learning_rate, weight_decay)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum lies in [0, 1), found {momentum}")
+        if nesterov and momentum == 0:
+            raise ValueError("Nesterov's step looks ahead along the momentum, and that is 0")
+        self.momentum, self.nesterov = momentum, nesterov
+        if momentum:
+            self.state["velocity"] = np.zeros_like(arena.values)
+
+    def _step(self) -> None:
+        get_backend(self.backend).sgd_step(
+            self.arena.values,
+            self.arena.grads,
+            self.state.get("velocity"),
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+        )
+
+
+class Adam(Optimizer):
+    """Adam, bias-corrected, eps outside the root."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        learning_rate: float = 1e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(arena, learning_rate, weight_decay)
+        for name, beta in (("beta1", beta1), ("beta2", beta2)):
+            if not 0 <= beta < 1:
+                raise ValueError(f"{name} lies in [0, 1), found {beta}")
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.state["m"] = np.zeros_like(arena.values)
+        self.state["v"] = np.zeros_like(arena.values)
+
+    def _step(self) -> None:
+        get_backend(self.backend).adam_step(
+            self.arena.values,
+            self.arena.grads,
+            self.state["m"],
+            self.state["v"],
+            step=self.steps,
+            learning_rate=self.learning_rate,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )
