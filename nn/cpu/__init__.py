@@ -1,0 +1,56 @@
+"""The CPU backend: what ``nn.reference`` does, compiled by Numba for all cores.
+
+The same files, names and arguments; read the equations there. On top of them stand ``simd.py`` (a matrix
+product in vector registers), ``gemm.py`` (the same in cache-sized blocks), ``rows.py`` (sums over rows) and
+``memory.py`` (arrays whose memory is used again). No BLAS runs inside a training step: two thread
+pools on the same cores would wait for each other.
+"""
+
+
+from nn.cpu.activation import (
+    leaky_relu_backward,
+    leaky_relu_forward,
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from nn.cpu.conv import conv2d_backward, conv2d_forward
+from nn.cpu.dense import dense_backward, dense_forward
+from nn.cpu.losses import (
+    bce_with_logits_backward,
+    bce_with_logits_forward,
+    mae_backward,
+    mae_forward,
+    mse_backward,
+    mse_forward,
+)
+from nn.cpu.optim import adam_step, sgd_step
+from nn.cpu.pixel_shuffle import pixel_shuffle_backward, pixel_shuffle_forward
+
+__all__ = [
+    "adam_step",
+    "bce_with_logits_backward",
+    "bce_with_logits_forward",
+    "conv2d_backward",
+    "conv2d_forward",
+    "dense_backward",
+    "dense_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "mae_backward",
+    "mae_forward",
+    "mse_backward",
+    "mse_forward",
+    "pixel_shuffle_backward",
+    "pixel_shuffle_forward",
+    "relu_backward",
+    "relu_forward",
+    "sgd_step",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "tanh_backward",
+    "tanh_forward",
+]

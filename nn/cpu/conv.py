@@ -1,0 +1,367 @@
+"""Convolution on the CPU. The equations stand in ``nn/reference/conv.py``.
+
+Each pass is a matrix product with the patches of the input as one side ("im2col"):
+
+    row m = (n, p, q)          one place of the output, M = N OH OW of them
+    column r = (i, j, c)       one number of the patch seen there, R = KH KW C of them
+    forward                    y  (M, K) = patches (M, R) w (R, K)
+    weights                    dw (R, K) += patches' (R, M) dy (M, K)
+    input, stride 1            dx is itself a convolution: of dy, with the kernel turned by 180 degrees
+    input, other strides       patches' gradient (M, R) = dy (M, K) w' (K, R), each number added back to the
+                               pixel it came from
+
+The patches are never stored: each block of them (ROWS x DEPTH) is gathered into the L2 cache just before it
+is multiplied. In the memory layout NHWC the numbers (j, c) of one kernel row lie side by side, so gathering
+is copying runs of KW C numbers.
+"""
+
+import numpy as np
+from numba import get_num_threads, get_thread_id, njit, prange
+
+from nn.cpu import memory
+from nn.cpu.gemm import (
+    DEPTH,
+    PAD,
+    ROWS,
+    block_rows,
+    edge_size,
+    multiply_block,
+    pack,
+    pack_transposed,
+    panel_width,
+    panels,
+    scratch,
+)
+from nn.cpu.rows import add_column_sums
+from nn.cpu.simd import TILE_ROWS, add_span, clear_span, copy_span
+from nn.reference.conv import Conv2dCache, conv2d_out_size
+
+WEIGHT_ROWS = 32 * TILE_ROWS  # rows of dw that one task computes
+
+
+@njit(cache=True, nogil=True)
+def _gather(x, shape, out, out_row, m0, rows, r0, r1, kw, sh, sw, top, left, oh, ow):
+    """out[row] = patches[m0 + row, r0:r1] for x (N, H, W, C) flat; zeros where the patch hangs over the border."""
+    _, height, width, c = shape
+    line = kw * c
+    for row in range(rows):
+        m = m0 + row
+        q = m % ow
+        p = m // ow % oh
+        first_line = m // (ow * oh) * height
+        to = row * out_row
+        left_pixel = q * sw - left
+        lowest = max(0, -left_pixel * c)
+        highest = min(line, (width - left_pixel) * c)
+        r = r0
+        while r < r1:
+            i = r // line
+            start = r - i * line
+            stop = min(line, start + r1 - r)
+            y = p * sh + i - top
+            lo = min(max(start, lowest), stop)
+            hi = max(min(stop, highest), lo)
+            if y < 0 or y >= height or lo >= hi:
+                clear_span(out, to, out, 0, stop - start)
+            else:
+                source = ((first_line + y) * width + left_pixel) * c
+                if lo > start:
+                    clear_span(out, to, out, 0, lo - start)
+                copy_span(out, to + lo - start, x, source + lo, hi - lo)
+                if hi < stop:
+                    clear_span(out, to + hi - start, out, 0, stop - hi)
+            to += stop - start
+            r += stop - start
+
+
+@njit(cache=True, nogil=True)
+def _scatter(dx, shape, patch, patch_row, m0, rows, r0, r1, kw, sh, sw, top, left, oh, ow):
+    """dx += patches' gradient: the way back of ``_gather``, adding where that one copied."""
+    _, height, width, c = shape
+    line = kw * c
+    for row in range(rows):
+        m = m0 + row
+        q = m % ow
+        p = m // ow % oh
+        first_line = m // (ow * oh) * height
+        at = row * patch_row
+        left_pixel = q * sw - left
+        lowest = max(0, -left_pixel * c)
+        highest = min(line, (width - left_pixel) * c)
+        r = r0
+        while r < r1:
+            i = r // line
+            start = r - i * line
+            stop = min(line, start + r1 - r)
+            y = p * sh + i - top
+            lo = min(max(start, lowest), stop)
+            hi = max(min(stop, highest), lo)
+            if 0 <= y < height and lo < hi:
+                target = ((first_line + y) * width + left_pixel) * c
+                add_span(dx, target + lo, patch, at + lo - start, hi - lo)
+            at += stop - start
+            r += stop - start
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _forward(x, shape, w, nr, bias, y, k, r, kw, sh, sw, top, left, oh, ow, block, work, edges):
+    m = shape[0] * oh * ow
+    for task in prange((m + block - 1) // block):
+        t = get_thread_id()
+        m0 = task * block
+        rows = min(block, m - m0)
+        for r0 in range(0, r, DEPTH):
+            depth = min(DEPTH, r - r0)
+            a_row = depth + PAD
+            _gather(
+                x, shape, work[t], a_row, m0, rows, r0, r0 + depth, kw, sh, sw, top, left, oh, ow
+            )
+            multiply_block(
+                work[t],
+                0,
+                a_row,
+                1,
+                rows,
+                w,
+                r0 * nr,
+                r * nr,
+                nr,
+                y,
+                m0 * k,
+                k,
+                k,
+                depth,
+                r0 > 0,
+                edges[t],
+            )
+        if bias.size:
+            for row in range(m0, m0 + rows):
+                add_span(y, row * k, bias, 0, k)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _backward_weight(
+    x, shape, dy, nr, dw, k, r, kw, sh, sw, top, left, oh, ow, block, work, edges
+):
+    m = shape[0] * oh * ow
+    for task in prange((r + block - 1) // block):
+        t = get_thread_id()
+        r0 = task * block
+        rows = min(block, r - r0)
+        a_row = rows + PAD
+        for m0 in range(0, m, DEPTH):
+            depth = min(DEPTH, m - m0)
+            _gather(
+                x, shape, work[t], a_row, m0, depth, r0, r0 + rows, kw, sh, sw, top, left, oh, ow
+            )
+            multiply_block(
+                work[t],
+                0,
+                1,
+                a_row,
+                rows,
+                dy,
+                m0 * nr,
+                m * nr,
+                nr,
+                dw,
+                r0 * k,
+                k,
+                k,
+                depth,
+                True,
+                edges[t],
+            )
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _backward_input(
+    dy, w, nr, dx, shape, k, r, kw, sh, sw, top, left, oh, ow, images, chunk, work, edges
+):
+    places = oh * ow
+    picture = shape[1] * shape[2] * shape[3]
+    for task in prange((shape[0] + images - 1) // images):
+        t = get_thread_id()
+        n0 = task * images
+        count = min(images, shape[0] - n0)
+        clear_span(dx, n0 * picture, dx, 0, count * picture)
+        for m0 in range(n0 * places, (n0 + count) * places, ROWS):
+            rows = min(ROWS, (n0 + count) * places - m0)
+            for r0 in range(0, r, chunk):
+                columns = min(chunk, r - r0)
+                for k0 in range(0, k, DEPTH):
+                    multiply_block(
+                        dy,
+                        m0 * k + k0,
+                        k,
+                        1,
+                        rows,
+                        w,
+                        r0 * k + k0 * nr,
+                        k * nr,
+                        nr,
+                        work[t],
+                        0,
+                        chunk,
+                        columns,
+                        min(DEPTH, k - k0),
+                        k0 > 0,
+                        edges[t],
+                    )
+                _scatter(
+                    dx,
+                    shape,
+                    work[t],
+                    chunk,
+                    m0,
+                    rows,
+                    r0,
+                    r0 + columns,
+                    kw,
+                    sh,
+                    sw,
+                    top,
+                    left,
+                    oh,
+                    ow,
+                )
+
+
+def conv2d_forward(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+) -> tuple[np.ndarray, Conv2dCache]:
+    """x (N, H, W, C), w (KH, KW, C, K), b (K) or None -> y (N, OH, OW, K) and the cache."""
+    x = np.ascontiguousarray(x)
+    oh, ow = conv2d_out_size(x.shape, w.shape, stride, padding)
+    kh, kw, c, k = w.shape
+    y = memory.empty((x.shape[0], oh, ow, k), x.dtype)
+    bias = np.empty(0, x.dtype) if b is None else b
+    if y.size:
+        nr = panel_width(k, x.dtype)
+        packed = panels(kh * kw * c, k, x.dtype)
+        pack(np.ascontiguousarray(w).reshape(-1, k), packed, nr)
+        _convolve(x, packed, bias, y, kh, kw, stride, padding)
+    return y, Conv2dCache(x, w, stride, padding)
+
+
+def _convolve(
+    x: np.ndarray,
+    packed: np.ndarray,
+    bias: np.ndarray,
+    y: np.ndarray,
+    kh: int,
+    kw: int,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
+    """y (N, OH, OW, K) = x (N, H, W, C) convolved with weights (KH KW C, K) in panels, plus bias (K) or none (0)."""
+    n, oh, ow, k = y.shape
+    nr = panel_width(k, x.dtype)
+    _forward(
+        x.reshape(-1),
+        x.shape,
+        packed,
+        nr,
+        bias,
+        y.reshape(-1),
+        k,
+        kh * kw * x.shape[3],
+        kw,
+        *stride,
+        padding[0],
+        padding[2],
+        oh,
+        ow,
+        block_rows(n * oh * ow),
+        scratch(ROWS * (DEPTH + PAD), x.dtype),
+        scratch(edge_size(nr), x.dtype),
+    )
+
+
+def conv2d_backward(
+    dy: np.ndarray,
+    cache: Conv2dCache,
+    dw: np.ndarray,
+    db: np.ndarray | None,
+    *,
+    need_dx: bool = True,
+) -> np.ndarray | None:
+    """Adds to dw (KH, KW, C, K) and db (K); returns dx (N, H, W, C), or None if it is not needed."""
+    x, w, stride, padding = cache
+    kh, kw, c, k = w.shape
+    n, oh, ow, _ = dy.shape
+    r = kh * kw * c
+    if dy.size == 0:
+        return np.zeros_like(x) if need_dx else None
+    dy = np.ascontiguousarray(dy)
+    rows = dy.reshape(-1, k)
+    if db is not None:
+        add_column_sums(rows, db)
+
+    nr = panel_width(k, dy.dtype)
+    packed = panels(rows.shape[0], k, dy.dtype)
+    pack(rows, packed, nr)
+    share = -(-r // (2 * get_num_threads()))
+    block = max(TILE_ROWS, min(WEIGHT_ROWS, -(-share // TILE_ROWS) * TILE_ROWS))
+    _backward_weight(
+        x.reshape(-1),
+        x.shape,
+        packed,
+        nr,
+        dw.reshape(-1),
+        k,
+        r,
+        kw,
+        *stride,
+        padding[0],
+        padding[2],
+        oh,
+        ow,
+        block,
+        scratch(DEPTH * (WEIGHT_ROWS + PAD), dy.dtype),
+        scratch(edge_size(nr), dy.dtype),
+    )
+    if not need_dx:
+        return None
+
+    dx = memory.empty(x.shape, dy.dtype)
+    top, _, left, _ = padding
+    if stride == (1, 1) and top < kh and left < kw:
+        # dx[n, y, x, c] = sum over i, j, k of dy[n, y + top - i, x + left - j, k] w[i, j, c, k]
+        turned = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2)).reshape(-1, c)
+        packed = panels(kh * kw * k, c, dy.dtype)
+        pack(turned, packed, panel_width(c, dy.dtype))
+        around = (kh - 1 - top, 0, kw - 1 - left, 0)  # the far sides follow from dx's size
+        _convolve(dy, packed, np.empty(0, dy.dtype), dx, kh, kw, (1, 1), around)
+        return dx
+
+    nr = panel_width(r, dy.dtype)
+    packed = panels(k, r, dy.dtype)
+    pack_transposed(np.ascontiguousarray(w).reshape(r, k), packed, nr)
+    chunk = 8 * nr
+    images = max(1, min(-(-n // (2 * get_num_threads())), ROWS // (oh * ow)))
+    _backward_input(
+        dy.reshape(-1),
+        packed,
+        nr,
+        dx.reshape(-1),
+        x.shape,
+        k,
+        r,
+        kw,
+        *stride,
+        top,
+        left,
+        oh,
+        ow,
+        images,
+        chunk,
+        scratch(ROWS * chunk, dy.dtype),
+        scratch(edge_size(nr), dy.dtype),
+    )
+    return dx

@@ -1,0 +1,116 @@
+"""Losses on the CPU. The equations stand in ``nn/reference/losses.py``.
+
+Sums are taken in float64, in a fixed number of parts, so that they neither lose digits over a
+million numbers nor depend on the number of threads.
+"""
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from nn.cpu import memory
+from nn.reference.losses import LossCache
+
+PARTS = 64
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _mse(y, t, partial):
+    share = (y.size + PARTS - 1) // PARTS
+    for part in prange(PARTS):
+        total = 0.0
+        for i in range(part * share, min(y.size, (part + 1) * share)):
+            d = np.float64(y[i] - t[i])
+            total += d * d
+        partial[part] = total
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _mse_backward(y, t, scale, dy):
+    for i in prange(y.size):
+        dy[i] = (y[i] - t[i]) * scale
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _mae(y, t, partial):
+    share = (y.size + PARTS - 1) // PARTS
+    for part in prange(PARTS):
+        total = 0.0
+        for i in range(part * share, min(y.size, (part + 1) * share)):
+            total += abs(np.float64(y[i] - t[i]))
+        partial[part] = total
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _mae_backward(y, t, scale, dy):
+    for i in prange(y.size):
+        d = y[i] - t[i]
+        dy[i] = scale if d > 0 else (-scale if d < 0 else d)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _bce_with_logits(y, t, partial):
+    share = (y.size + PARTS - 1) // PARTS
+    for part in prange(PARTS):
+        total = 0.0
+        for i in range(part * share, min(y.size, (part + 1) * share)):
+            v = np.float64(y[i])
+            total += max(v, 0.0) - t[i] * v + math.log1p(math.exp(-abs(v)))
+        partial[part] = total
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _bce_with_logits_backward(y, t, scale, dy):
+    for i in prange(y.size):
+        e = math.exp(-abs(y[i]))
+        p = 1 / (1 + e) if y[i] >= 0 else e / (1 + e)
+        dy[i] = (p - t[i]) * scale
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x).reshape(-1)
+
+
+def _forward(kernel, y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:  # noqa: ANN001
+    partial = np.empty(PARTS, np.float64)
+    kernel(_flat(y), _flat(target), partial)
+    return y.dtype.type(partial.sum() / max(y.size, 1)), LossCache(y, target)
+
+
+def _backward(kernel, scale: float, cache: LossCache) -> np.ndarray:  # noqa: ANN001
+    y, target = cache
+    dy = memory.empty(y.shape, y.dtype)
+    scale = y.dtype.type(scale / max(y.size, 1))
+    kernel(_flat(y), _flat(target), scale, dy.reshape(-1))
+    return dy
+
+
+def mse_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:
+    """L = mean of (y - t)²; returns the scalar and the cache."""
+    return _forward(_mse, y, target)
+
+
+def mse_backward(dloss: float, cache: LossCache) -> np.ndarray:
+    """dy = dL 2 (y - t) / M."""
+    return _backward(_mse_backward, 2 * dloss, cache)
+
+
+def mae_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:
+    """L = mean of |y - t|; returns the scalar and the cache."""
+    return _forward(_mae, y, target)
+
+
+def mae_backward(dloss: float, cache: LossCache) -> np.ndarray:
+    """dy = dL sign(y - t) / M."""
+    return _backward(_mae_backward, dloss, cache)
+
+
+def bce_with_logits_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:
+    """L = mean of max(y, 0) - t y + log(1 + e^-|y|) for logits y; the scalar and the cache."""
+    return _forward(_bce_with_logits, y, target)
+
+
+def bce_with_logits_backward(dloss: float, cache: LossCache) -> np.ndarray:
+    """dy = dL (sigmoid(y) - t) / M."""
+    return _backward(_bce_with_logits_backward, dloss, cache)

@@ -1,0 +1,184 @@
+"""The one fast thing everything rests on: a small matrix product held in vector registers.
+
+A processor core multiplies and adds two vectors of 4 to 16 numbers per cycle, several times a cycle, but it
+can fetch only a few vectors a cycle. So a loop that loads two numbers for each product waits for memory.
+The way out is to keep a tile of the result, MR rows by NR columns, in registers and walk along the sum:
+
+    for k in range(depth):                      each round loads MR numbers of A and NR of B
+        for i in range(MR):                     and does MR x NR multiply-adds with them:
+            for j in range(NR):                 8 + 32 loaded, 256 done
+                c[i, j] += a[i, k] * b[k, j]
+
+LLVM, which Numba compiles through, has vector types of any length; a vector longer than the machine's registers
+is split, so the same code runs on AVX-512, AVX2 and NEON, and only the tile size follows the host. The
+kernel is written as LLVM instructions because Numba's own loops do not keep the tile in registers.
+
+This file is the only one with such code.
+"""
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+def _vector_bytes() -> int:
+    """Bytes of the widest vector register of this host: 64 (AVX-512), 32 (AVX), else 16."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx") else 16
+
+
+VECTOR_BYTES = _vector_bytes()
+
+# AVX-512 has 32 registers: 8 x 2 accumulators leave room for two vectors of B and the broadcasts. AVX2 and
+# plain x86-64 have 16, so 6 x 2; NEON has 32 but of 16 bytes.
+TILE_ROWS = 6 if VECTOR_BYTES == 32 else 8
+
+
+def lanes(dtype: np.dtype) -> int:
+    """Numbers of ``dtype`` in one vector register."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def _micro_kernel(vectors: int):  # noqa: ANN202
+    """Builds the kernel whose tile is TILE_ROWS x (vectors * lanes)."""
+
+    @intrinsic
+    def kernel(typingctx, a, a0, a_row, a_k, b, b0, c, c0, c_row, depth, accumulate):  # noqa: ANN001, ANN202
+        if not (isinstance(a, types.Array) and a.dtype == b.dtype == c.dtype):
+            return None
+        size = types.intp
+        signature = types.void(a, size, size, size, b, size, c, size, size, size, types.boolean)
+
+        def codegen(context, builder, sig, args):  # noqa: ANN001, ANN202
+            a_, a0, a_row, a_k, b_, b0, c_, c0, c_row, depth, accumulate = args
+            number = context.get_value_type(sig.args[0].dtype)
+            count = VECTOR_BYTES // (sig.args[0].dtype.bitwidth // 8)
+            vector = ir.VectorType(number, count)
+            index = ir.IntType(64)
+
+            def data(position, value, offset):  # noqa: ANN001, ANN202
+                array = context.make_array(sig.args[position])(context, builder, value)
+                return builder.gep(array.data, [offset])
+
+            def load_vector(pointer):  # noqa: ANN001, ANN202
+                value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+                value.align = number_bytes
+                return value
+
+            number_bytes = sig.args[0].dtype.bitwidth // 8
+            pa, pb, pc = data(0, a_, a0), data(4, b_, b0), data(6, c_, c0)
+            fma = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(vector, [vector] * 3),
+                f"llvm.fma.v{count}f{number_bytes * 8}",
+            )
+            zero = ir.Constant(vector, [0.0] * count)
+            rows = [builder.mul(a_row, index(i)) for i in range(TILE_ROWS)]
+
+            before = builder.block
+            loop = builder.append_basic_block("depth")
+            after = builder.append_basic_block("store")
+            builder.cbranch(builder.icmp_signed(">", depth, index(0)), loop, after)
+
+            builder.position_at_end(loop)
+            k = builder.phi(index)
+            at_a = builder.phi(index)
+            tile = [[builder.phi(vector) for _ in range(vectors)] for _ in range(TILE_ROWS)]
+            line = builder.gep(pb, [builder.mul(k, index(vectors * count))])
+            bs = [load_vector(builder.gep(line, [index(v * count)])) for v in range(vectors)]
+            sums = []
+            for i in range(TILE_ROWS):
+                scalar = builder.load(builder.gep(pa, [builder.add(rows[i], at_a)]))
+                one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, index(0))
+                same = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
+                ai = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), same)
+                sums.append([builder.call(fma, [ai, bs[v], tile[i][v]]) for v in range(vectors)])
+            next_k = builder.add(k, index(1))
+            next_a = builder.add(at_a, a_k)
+            k.add_incoming(index(0), before)
+            k.add_incoming(next_k, loop)
+            at_a.add_incoming(index(0), before)
+            at_a.add_incoming(next_a, loop)
+            for i in range(TILE_ROWS):
+                for v in range(vectors):
+                    tile[i][v].add_incoming(zero, before)
+                    tile[i][v].add_incoming(sums[i][v], loop)
+            builder.cbranch(builder.icmp_signed("<", next_k, depth), loop, after)
+
+            builder.position_at_end(after)
+            done = [[builder.phi(vector) for _ in range(vectors)] for _ in range(TILE_ROWS)]
+            for i in range(TILE_ROWS):
+                for v in range(vectors):
+                    done[i][v].add_incoming(zero, before)
+                    done[i][v].add_incoming(sums[i][v], loop)
+            for i in range(TILE_ROWS):
+                for v in range(vectors):
+                    place = builder.gep(
+                        pc, [builder.add(builder.mul(c_row, index(i)), index(v * count))]
+                    )
+                    with builder.if_else(accumulate) as (then, otherwise):
+                        with then:
+                            old = load_vector(place)
+                            new = builder.fadd(old, done[i][v])
+                            store = builder.store(
+                                new, builder.bitcast(place, vector.as_pointer())
+                            )
+                            store.align = number_bytes
+                        with otherwise:
+                            store = builder.store(
+                                done[i][v], builder.bitcast(place, vector.as_pointer())
+                            )
+                            store.align = number_bytes
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return kernel
+
+
+tile_product_1 = _micro_kernel(1)
+tile_product_2 = _micro_kernel(2)
+
+
+def _span(kind: str):  # noqa: ANN202
+    """Builds an operation on ``count`` neighbouring numbers: dst[d0:] = src[s0:], or +=, or = 0.
+
+    Numba's own slices and loops check every index for a negative sign, which keeps LLVM from moving whole vectors.
+    """
+
+    @intrinsic
+    def span(typingctx, dst, d0, src, s0, count):  # noqa: ANN001, ANN202
+        if not (isinstance(dst, types.Array) and isinstance(src, types.Array)):
+            return None
+        signature = types.void(dst, types.intp, src, types.intp, types.intp)
+
+        def codegen(context, builder, sig, args):  # noqa: ANN001, ANN202
+            dst_, d0, src_, s0, count = args
+            to = builder.gep(context.make_array(sig.args[0])(context, builder, dst_).data, [d0])
+            source = context.make_array(sig.args[2])(context, builder, src_).data
+            source = builder.gep(source, [s0])
+            size = ir.Constant(ir.IntType(64), sig.args[0].dtype.bitwidth // 8)
+            if kind == "copy":
+                cgutils.raw_memcpy(builder, to, source, count, size)
+            elif kind == "clear":
+                cgutils.memset(builder, to, builder.mul(count, size), 0)
+            else:
+                with cgutils.for_range(builder, count) as loop:
+                    place = builder.gep(to, [loop.index])
+                    value = builder.load(builder.gep(source, [loop.index]))
+                    builder.store(builder.fadd(builder.load(place), value), place)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return span
+
+
+copy_span = _span("copy")
+add_span = _span("add")
+clear_span = _span("clear")
