@@ -1,11 +1,11 @@
 """A neural-network engine without autograd: every backward pass is written by hand and proved.
 
-    import nn
-    net = nn.Sequential(nn.Dense(4, 8), nn.Tanh(), nn.Dense(8, 1))
-    y, cache = net.forward(x)
-    loss, loss_cache = nn.MSE().forward(y, target)
-    net.zero_grad()
-    net.backward(nn.MSE().backward(1.0, loss_cache), cache)
+import nn
+net = nn.Sequential(nn.Dense(4, 8), nn.Tanh(), nn.Dense(8, 1))
+y, cache = net.forward(x)
+loss, loss_cache = nn.MSE().forward(y, target)
+net.zero_grad()
+net.backward(nn.MSE().backward(1.0, loss_cache), cache)
 """
 
 from nn.backend import get_backend

@@ -65,6 +65,8 @@ class Layer:
         """Raises ValueError, in one sentence, where x cannot enter this layer."""
         if not isinstance(x, np.ndarray):
             raise ValueError(f"{self!r} takes an array, found {type(x).__name__}")
+        if x.dtype.kind not in "fc":  # whole numbers would round slopes and gradients to 0
+            raise ValueError(f"{self!r} takes floating-point numbers, found {x.dtype}")
         for name, p in self.own_parameters():
             if x.dtype != p.value.dtype:
                 raise ValueError(
@@ -93,14 +95,13 @@ class Layer:
                 yield name, value
 
     def parameters(self) -> list[Parameter]:
-        """All parameters, children's included, in order; each is named by its path."""
+        """All parameters, children's included, in order."""
         return [p for _, p in self.named_parameters()]
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """(path, Parameter), such as ``("conv1.weight", ...)``; the path is also written to its name."""
+        """(path, Parameter), such as ``("encoder.conv1.weight", ...)``, children's included, in order."""
         for name, p in self.own_parameters():
-            p.name = prefix + name
-            yield p.name, p
+            yield prefix + name, p
         for name, child in self.children():
             yield from child.named_parameters(f"{prefix}{name}.")
 

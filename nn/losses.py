@@ -1,6 +1,6 @@
 """MSE, MAE, BCEWithLogits: how far an output is from its target. The mathematics is in ``nn/reference/losses.py``.
 
-    loss, cache = MAE().forward(y, target)      dy = MAE().backward(1.0, cache)
+loss, cache = MAE().forward(y, target)      dy = MAE().backward(1.0, cache)
 """
 
 from typing import Any
@@ -24,6 +24,8 @@ class Loss:
                 f"{self!r} compares like with like: the output is {y.shape} {y.dtype}, "
                 f"the target {target.shape} {target.dtype}"
             )
+        if y.dtype.kind not in "fc":  # whole numbers would round the gradient to 0
+            raise ValueError(f"{self!r} takes floating-point numbers, found {y.dtype}")
         if y.size == 0:
             raise ValueError(f"{self!r} is a mean, and an empty batch {y.shape} has none")
         return getattr(get_backend(self.backend), f"{self.op}_forward")(y, target)

@@ -1,7 +1,7 @@
 """Optimizers over an arena. The mathematics is in ``nn/reference/optim.py``.
 
-    optimizer = Adam(arena, learning_rate=5e-5)
-    arena.zero_grad(); ...backward...; optimizer.step()
+optimizer = Adam(arena, learning_rate=5e-5)
+arena.zero_grad(); ...backward...; optimizer.step()
 """
 
 import numpy as np
@@ -94,6 +94,8 @@ class Adam(Optimizer):
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
                 raise ValueError(f"{name} lies in [0, 1), found {beta}")
+        if not eps > 0:
+            raise ValueError(f"eps is above 0, found {eps}")  # 0 / 0 where no gradient has come yet
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.state["m"] = np.zeros_like(arena.values)
         self.state["v"] = np.zeros_like(arena.values)

@@ -45,22 +45,27 @@ class Parameter:
 class Arena:
     """All parameters in two flat arrays, ``values`` (P) and ``grads`` (P).
 
-    The parameters given keep their identity and their numbers; their ``value`` and ``grad`` become
-    views. Each starts on a cache line; the few numbers of padding between two stay 0 for ever, since
-    their gradient is 0. One parameter given twice (a layer used by two models) is laid down once.
+    Takes (name, Parameter) pairs, ``Arena(model.named_parameters())``, and writes the names into the
+    parameters. They keep their identity and their numbers; their ``value`` and ``grad`` become views. Each
+    starts on a cache line; the few numbers of padding between two stay 0 for ever, since their gradient
+    is 0. One parameter given twice (a layer used in two places) is laid down once, under its first name.
 
     Raises ValueError where the parameters are not all of one dtype or two carry the same name.
     """
 
-    def __init__(self, parameters: Iterable[Parameter]) -> None:
-        unique = list({id(p): p for p in parameters}.values())
+    def __init__(self, named: Iterable[tuple[str, Parameter]]) -> None:
+        first_name: dict[int, str] = {}
+        unique: list[Parameter] = []
+        for name, p in named:
+            if id(p) in first_name:
+                continue
+            if name in first_name.values():
+                raise ValueError(f"two parameters are named {name!r}")
+            first_name[id(p)] = p.name = name
+            unique.append(p)
         dtypes = {p.value.dtype for p in unique}
         if len(dtypes) > 1:
             raise ValueError(f"an arena holds one dtype, found {sorted(map(str, dtypes))}")
-        names = [p.name for p in unique]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two parameters are named {name!r}; name them apart first")
         self.dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
         self.parameters: dict[str, Parameter] = {p.name: p for p in unique}
         self.offsets: dict[str, int] = {}

@@ -1,8 +1,8 @@
 """The ledger of a model: for every layer its output shape, parameters, multiply-adds and bytes.
 
-    bytes of activations   what one forward pass keeps for its backward, layer by layer: the size of y
-    multiply-adds          of one forward pass; a backward pass costs twice that, except that the first
-                           layer needs no dx
+bytes of activations   what one forward pass keeps for its backward, layer by layer: the size of y
+multiply-adds          of one forward pass; a backward pass costs twice that, except that the first
+                       layer needs no dx
 """
 
 import math

@@ -6,7 +6,6 @@ product in vector registers), ``gemm.py`` (the same in cache-sized blocks), ``ro
 pools on the same cores would wait for each other.
 """
 
-
 from nn.cpu.activation import (
     leaky_relu_backward,
     leaky_relu_forward,

@@ -140,9 +140,7 @@ def _forward(x, shape, w, nr, bias, y, k, r, kw, sh, sw, top, left, oh, ow, bloc
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _backward_weight(
-    x, shape, dy, nr, dw, k, r, kw, sh, sw, top, left, oh, ow, block, work, edges
-):
+def _backward_weight(x, shape, dy, nr, dw, k, r, kw, sh, sw, top, left, oh, ow, block, work, edges):
     m = shape[0] * oh * ow
     for task in prange((r + block - 1) // block):
         t = get_thread_id()

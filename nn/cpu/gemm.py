@@ -53,7 +53,7 @@ def scratch(numbers: int, dtype: np.dtype) -> np.ndarray:
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def pack(b, out, nr):
+def pack(b: np.ndarray, out: np.ndarray, nr: int) -> None:
     """b (D, K) -> panels of nr columns."""
     depth, columns = b.shape
     flat = b.reshape(-1)
@@ -67,7 +67,7 @@ def pack(b, out, nr):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def pack_transposed(b, out, nr):
+def pack_transposed(b: np.ndarray, out: np.ndarray, nr: int) -> None:
     """b (K, D) -> panels of nr columns of its transpose (D, K)."""
     columns, depth = b.shape
     for j in prange((columns + nr - 1) // nr):
@@ -83,8 +83,23 @@ def pack_transposed(b, out, nr):
 
 @njit(cache=True, nogil=True)
 def multiply_block(
-    a, a0, a_row, a_k, rows, b, b0, b_panel, nr, c, c0, c_row, columns, depth, accumulate, edge
-):
+    a: np.ndarray,
+    a0: int,
+    a_row: int,
+    a_k: int,
+    rows: int,
+    b: np.ndarray,
+    b0: int,
+    b_panel: int,
+    nr: int,
+    c: np.ndarray,
+    c0: int,
+    c_row: int,
+    columns: int,
+    depth: int,
+    accumulate: bool,
+    edge: np.ndarray,
+) -> None:
     """c[rows, columns] (+)= a[rows, depth] b[depth, columns] on one thread; depth <= DEPTH.
 
     a is read at a0 + a_row i + a_k k; b lies in panels, b_panel numbers apart. Where the last tile hangs over
@@ -170,5 +185,18 @@ def multiply(
     block, edges = block_rows(m), scratch(edge_size(nr), c.dtype)
     flat_a, flat_c = a.reshape(-1), c.reshape(-1)
     _multiply(
-        flat_a, 0, a_row, a_k, m, packed, nr, flat_c, columns, columns, depth, accumulate, block, edges
+        flat_a,
+        0,
+        a_row,
+        a_k,
+        m,
+        packed,
+        nr,
+        flat_c,
+        columns,
+        columns,
+        depth,
+        accumulate,
+        block,
+        edges,
     )

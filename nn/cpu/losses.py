@@ -72,13 +72,13 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(-1)
 
 
-def _forward(kernel, y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:  # noqa: ANN001
+def _forward(kernel, y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:
     partial = np.empty(PARTS, np.float64)
     kernel(_flat(y), _flat(target), partial)
     return y.dtype.type(partial.sum() / max(y.size, 1)), LossCache(y, target)
 
 
-def _backward(kernel, scale: float, cache: LossCache) -> np.ndarray:  # noqa: ANN001
+def _backward(kernel, scale: float, cache: LossCache) -> np.ndarray:
     y, target = cache
     dy = memory.empty(y.shape, y.dtype)
     scale = y.dtype.type(scale / max(y.size, 1))

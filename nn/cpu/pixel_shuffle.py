@@ -24,9 +24,7 @@ def _shuffle(wide, tall, lines, w, run, r, forward):
                     copy_span(wide, at_wide, tall, at_tall, run)
 
 
-def pixel_shuffle_forward(
-    x: np.ndarray, *, factor: int
-) -> tuple[np.ndarray, PixelShuffleCache]:
+def pixel_shuffle_forward(x: np.ndarray, *, factor: int) -> tuple[np.ndarray, PixelShuffleCache]:
     """x (N, H, W, R R C) -> y (N, H R, W R, C) with R = factor, and the cache."""
     x = np.ascontiguousarray(x)
     n, h, w, channels = x.shape

@@ -44,28 +44,28 @@ def lanes(dtype: np.dtype) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-def _micro_kernel(vectors: int):  # noqa: ANN202
+def _micro_kernel(vectors: int):
     """Builds the kernel whose tile is TILE_ROWS x (vectors * lanes)."""
 
     @intrinsic
-    def kernel(typingctx, a, a0, a_row, a_k, b, b0, c, c0, c_row, depth, accumulate):  # noqa: ANN001, ANN202
+    def kernel(typingctx, a, a0, a_row, a_k, b, b0, c, c0, c_row, depth, accumulate):
         if not (isinstance(a, types.Array) and a.dtype == b.dtype == c.dtype):
             return None
         size = types.intp
         signature = types.void(a, size, size, size, b, size, c, size, size, size, types.boolean)
 
-        def codegen(context, builder, sig, args):  # noqa: ANN001, ANN202
+        def codegen(context, builder, sig, args):
             a_, a0, a_row, a_k, b_, b0, c_, c0, c_row, depth, accumulate = args
             number = context.get_value_type(sig.args[0].dtype)
             count = VECTOR_BYTES // (sig.args[0].dtype.bitwidth // 8)
             vector = ir.VectorType(number, count)
             index = ir.IntType(64)
 
-            def data(position, value, offset):  # noqa: ANN001, ANN202
+            def data(position, value, offset):
                 array = context.make_array(sig.args[position])(context, builder, value)
                 return builder.gep(array.data, [offset])
 
-            def load_vector(pointer):  # noqa: ANN001, ANN202
+            def load_vector(pointer):
                 value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
                 value.align = number_bytes
                 return value
@@ -125,9 +125,7 @@ def _micro_kernel(vectors: int):  # noqa: ANN202
                         with then:
                             old = load_vector(place)
                             new = builder.fadd(old, done[i][v])
-                            store = builder.store(
-                                new, builder.bitcast(place, vector.as_pointer())
-                            )
+                            store = builder.store(new, builder.bitcast(place, vector.as_pointer()))
                             store.align = number_bytes
                         with otherwise:
                             store = builder.store(
@@ -145,19 +143,19 @@ tile_product_1 = _micro_kernel(1)
 tile_product_2 = _micro_kernel(2)
 
 
-def _span(kind: str):  # noqa: ANN202
+def _span(kind: str):
     """Builds an operation on ``count`` neighbouring numbers: dst[d0:] = src[s0:], or +=, or = 0.
 
     Numba's own slices and loops check every index for a negative sign, which keeps LLVM from moving whole vectors.
     """
 
     @intrinsic
-    def span(typingctx, dst, d0, src, s0, count):  # noqa: ANN001, ANN202
+    def span(typingctx, dst, d0, src, s0, count):
         if not (isinstance(dst, types.Array) and isinstance(src, types.Array)):
             return None
         signature = types.void(dst, types.intp, src, types.intp, types.intp)
 
-        def codegen(context, builder, sig, args):  # noqa: ANN001, ANN202
+        def codegen(context, builder, sig, args):
             dst_, d0, src_, s0, count = args
             to = builder.gep(context.make_array(sig.args[0])(context, builder, dst_).data, [d0])
             source = context.make_array(sig.args[2])(context, builder, src_).data

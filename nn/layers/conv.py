@@ -1,5 +1,6 @@
 """Conv2d: a small kernel slid over the picture. The mathematics is in ``nn/reference/conv.py``."""
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,9 @@ class Conv2d(Layer):
         dtype: Any = np.float32,
     ) -> None:
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = _pair(kernel_size, "kernel_size", 1)
-        self.stride = _pair(stride, "stride", 1)
-        self.padding = padding
-        if isinstance(padding, str) and padding != "same":
-            raise ValueError(f'padding is a number, 2 or 4 numbers, or "same"; found {padding!r}')
+        self.kernel_size = _pair(kernel_size, "kernel_size")
+        self.stride = _pair(stride, "stride")
+        self.padding = _borders(padding)
         shape = (*self.kernel_size, in_channels, out_channels)
         self.weight = Parameter(make_weight(init, shape, rng, dtype))
         self.bias = Parameter(np.zeros(out_channels, dtype)) if bias else None
@@ -51,10 +50,7 @@ class Conv2d(Layer):
             rows = _same(height, self.kernel_size[0], self.stride[0])
             columns = _same(width, self.kernel_size[1], self.stride[1])
             return (*rows, *columns)
-        if isinstance(self.padding, tuple) and len(self.padding) == 4:
-            return self.padding
-        rows, columns = _pair(self.padding, "padding", 0)
-        return rows, rows, columns, columns
+        return self.padding
 
     def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
         return self.ops.conv2d_forward(
@@ -73,7 +69,10 @@ class Conv2d(Layer):
         if len(shape) != 4 or shape[3] != self.in_channels:
             raise ValueError(f"{self!r} takes (N, H, W, {self.in_channels}), found {shape}")
         padding = self.pads(*shape[1:3])
-        oh, ow = conv2d_out_size(shape, self.weight.shape, self.stride, padding)
+        try:
+            oh, ow = conv2d_out_size(shape, self.weight.shape, self.stride, padding)
+        except ValueError as error:
+            raise ValueError(f"{self!r}: {error}") from error
         return shape[0], oh, ow, self.out_channels
 
     def macs(self, shape: tuple[int, ...]) -> int:
@@ -86,11 +85,32 @@ class Conv2d(Layer):
         return f"Conv2d({self.in_channels}, {self.out_channels}, {kh}x{kw}{stride})"
 
 
-def _pair(value: Any, name: str, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
-        raise ValueError(f"{name} is one or two whole numbers >= {least}, found {value!r}")
+def _whole(value: Any, least: int) -> tuple[int, ...]:
+    """One number twice, or several as they are; () where they are not whole numbers >= least."""
+    numbers = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    good = all(isinstance(v, Integral) and v >= least for v in numbers)
+    return tuple(int(v) for v in numbers) if good else ()
+
+
+def _pair(value: Any, name: str) -> tuple[int, int]:
+    pair = _whole(value, 1)
+    if len(pair) != 2:
+        raise ValueError(f"{name} is one or two whole numbers >= 1, found {value!r}")
     return pair
+
+
+def _borders(padding: Padding) -> tuple[int, int, int, int] | str:
+    if isinstance(padding, str) and padding == "same":
+        return padding
+    numbers = _whole(padding, 0)
+    if len(numbers) == 2:
+        rows, columns = numbers
+        return rows, rows, columns, columns
+    if len(numbers) != 4:
+        raise ValueError(
+            f'padding is one, two or four whole numbers >= 0, or "same"; found {padding!r}'
+        )
+    return numbers
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:

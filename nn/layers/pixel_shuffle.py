@@ -38,7 +38,11 @@ def _torch(layer: PixelShuffle) -> Any:
         n, h, w, channels = x.shape
         r = layer.factor
         # PyTorch reads the channel axis as (c, i, j), we as (i, j, c).
-        x = x.reshape(n, h, w, r * r, channels // (r * r)).transpose(3, 4).reshape(n, h, w, channels)
+        x = (
+            x.reshape(n, h, w, r * r, channels // (r * r))
+            .transpose(3, 4)
+            .reshape(n, h, w, channels)
+        )
         y = torch.nn.functional.pixel_shuffle(x.permute(0, 3, 1, 2), r)
         return y.permute(0, 2, 3, 1)
 

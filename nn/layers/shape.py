@@ -47,6 +47,8 @@ class Flatten(Layer):
         return dy.reshape(cache) if need_dx else None
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) < 1:
+            raise ValueError(f"{self!r} takes (N, ...), found shape {shape}")
         return shape[0], math.prod(shape[1:])
 
 

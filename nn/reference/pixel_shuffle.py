@@ -21,9 +21,7 @@ class PixelShuffleCache(NamedTuple):
     factor: int
 
 
-def pixel_shuffle_forward(
-    x: np.ndarray, *, factor: int
-) -> tuple[np.ndarray, PixelShuffleCache]:
+def pixel_shuffle_forward(x: np.ndarray, *, factor: int) -> tuple[np.ndarray, PixelShuffleCache]:
     """x (N, H, W, R R C) -> y (N, H R, W R, C) with R = factor, and the cache."""
     n, h, w, channels = x.shape
     c = channels // (factor * factor)

@@ -1,0 +1,218 @@
+"""The shared-encoder face swapper: one encoder, one decoder for each person.
+
+    code = encoder(face)            what the face does: expression, pose, light; the same for everyone
+    face of a = decoder_a(code)     what a looks like when doing it
+
+Trained: a -> encoder -> decoder_a -> a, and b -> encoder -> decoder_b -> b. Swapped: a -> encoder -> decoder_b.
+
+The network is the one of 2017, at any width c (filters of its first convolution) and code d:
+
+    encoder   64x64x3  conv 5x5 /2 c -> 2c -> 4c -> 8c, LeakyReLU 0.1 each      32, 16, 8, 4 pixels
+              flatten, dense d, dense 16*8c, reshape 4x4x8c                     no activation
+              upscale to 4c                                                     8x8x4c
+    decoder   upscale to 2c, c, c/2                                             16, 32, 64 pixels
+              conv 5x5 3, sigmoid                                               64x64x3
+    upscale   conv 3x3 to four times the channels, LeakyReLU 0.1, pixel shuffle by 2
+
+At c = 128, d = 1024 it is that network exactly: 69,662,976 parameters in the encoder, 6,199,747 in each
+decoder, 82,062,470 in all. Its paddings are TensorFlow's "same", its channels are split as depth-to-space.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+import nn
+from swap.errors import UserError
+
+FACE_SIZE = 64  # pixels of the side of the square that the network sees and makes
+SIDES = ("a", "b")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A size of the network. width: c; code: d."""
+
+    name: str
+    width: int
+    code: int
+    what_for: str
+
+
+PRESETS = {
+    p.name: p
+    for p in (
+        Preset("tiny", 16, 128, "tests and first looks, seconds"),
+        Preset("lite", 32, 256, "minutes on two CPU cores"),
+        Preset("base", 64, 512, "an hour on a CPU"),
+        Preset("original", 128, 1024, "exactly the network of 2017; a GPU, or a night"),
+    )
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name; UserError with the known names otherwise."""
+    if name not in PRESETS:
+        raise UserError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _conv(i: int, o: int, init: str, rng: np.random.Generator) -> list[nn.Layer]:
+    return [
+        nn.Conv2d(i, o, 5, stride=2, padding="same", init=init, rng=rng),
+        nn.LeakyReLU(0.1),
+    ]
+
+
+def _upscale(i: int, o: int, init: str, rng: np.random.Generator) -> list[nn.Layer]:
+    return [
+        nn.Conv2d(i, 4 * o, 3, padding="same", init=init, rng=rng),
+        nn.LeakyReLU(0.1),
+        nn.PixelShuffle(2),
+    ]
+
+
+def make_encoder(preset: Preset, rng: np.random.Generator, init: str = "glorot") -> nn.Sequential:
+    """(N, 64, 64, 3) -> (N, 8, 8, 4c). ``init`` is for the convolutions; the dense layers take Glorot's."""
+    c, d = preset.width, preset.code
+    return nn.Sequential(
+        *_conv(3, c, init, rng),
+        *_conv(c, 2 * c, init, rng),
+        *_conv(2 * c, 4 * c, init, rng),
+        *_conv(4 * c, 8 * c, init, rng),
+        nn.Flatten(),
+        ("code", nn.Dense(16 * 8 * c, d, rng=rng)),
+        ("spread", nn.Dense(d, 16 * 8 * c, rng=rng)),
+        nn.Reshape((4, 4, 8 * c)),
+        *_upscale(8 * c, 4 * c, init, rng),
+    )
+
+
+def make_decoder(preset: Preset, rng: np.random.Generator, init: str = "glorot") -> nn.Sequential:
+    """(N, 8, 8, 4c) -> logits (N, 64, 64, 3); the sigmoid after them is the model's own."""
+    c = preset.width
+    return nn.Sequential(
+        *_upscale(4 * c, 2 * c, init, rng),
+        *_upscale(2 * c, c, init, rng),
+        *_upscale(c, c // 2, init, rng),
+        nn.Conv2d(c // 2, 3, 5, padding="same", rng=rng),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What all pictures of one person have in common: arrays (64, 64, 3) float32, fixed during training.
+
+    mean, deviation   the encoder is shown (face - mean) / deviation
+    prior             the decoder's picture is sigmoid(network + prior)
+
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    prior: np.ndarray
+
+    @classmethod
+    def plain(cls) -> "Looks":
+        """No knowledge of anyone: the encoder is shown the face as it is, and there is no prior."""
+        shape = (FACE_SIZE, FACE_SIZE, 3)
+        return cls(
+            np.zeros(shape, np.float32), np.ones(shape, np.float32), np.zeros(shape, np.float32)
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The three by name, for a checkpoint."""
+        return {"mean": self.mean, "deviation": self.deviation, "prior": self.prior}
+
+
+class SwapModel(nn.Layer):
+    """One encoder and any number of decoders, by the name of the side.
+
+    Each network's weights come from a random stream of its own, (seed, number): one decoder more changes
+    no other. ``init`` is the convolutions' initializer, "glorot" (2017) or "he".
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        *,
+        seed: int = 0,
+        init: str = "glorot",
+        sides: tuple[str, ...] = SIDES,
+    ) -> None:
+        def stream(number: int) -> np.random.Generator:
+            return np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
+
+        self.preset = preset
+        self.encoder = make_encoder(preset, stream(0), init)
+        self.decoders = {
+            side: make_decoder(preset, stream(1 + number), init)
+            for number, side in enumerate(sides)
+        }
+        self.sigmoid = nn.Sigmoid()
+        self.loss = nn.MAE()
+        self.looks = {side: Looks.plain() for side in sides}
+
+    def children(self) -> Iterator[tuple[str, nn.Layer]]:
+        yield "encoder", self.encoder
+        for side, decoder in self.decoders.items():
+            yield f"decoder_{side}", decoder
+        yield "sigmoid", self.sigmoid
+
+    def show(self, faces: np.ndarray, side: str) -> np.ndarray:
+        """What the encoder sees of faces (N, 64, 64, 3) in [0, 1] of a person: (face - mean) / deviation."""
+        looks = self.looks[side]
+        return (faces - looks.mean) / looks.deviation
+
+    def encode(self, faces: np.ndarray, side: str) -> np.ndarray:
+        """Codes (N, 8, 8, 4c) of faces (N, 64, 64, 3) in [0, 1] of ``side``."""
+        return self.encoder.forward(self.show(faces, side), train=False)[0]
+
+    def decode(self, code: np.ndarray, side: str) -> np.ndarray:
+        """Faces (N, 64, 64, 3) in (0, 1) of ``side`` for codes (N, 8, 8, 4c)."""
+        logits = self.decoders[side].forward(code, train=False)[0]
+        return self.sigmoid.forward(logits + self.looks[side].prior, train=False)[0]
+
+    def swap(self, faces: np.ndarray, source: str, target: str) -> np.ndarray:
+        """Faces of ``source`` (N, 64, 64, 3) in [0, 1] as ``target`` would look."""
+        return self.decode(self.encode(faces, source), target)
+
+    def backpropagate(
+        self,
+        batch: dict[str, tuple[np.ndarray, np.ndarray]],
+        weight: np.ndarray | None = None,
+    ) -> dict[str, float]:
+        """Adds the gradient of the summed losses to every parameter; returns the loss of each side.
+
+        batch    for each side (inputs, targets), both (N, 64, 64, 3) in [0, 1]
+        weight   (64, 64, 1) or None: L_side = mean of weight |y - target|
+
+        L = sum over sides of L_side. The sides pass the encoder in one batch; its gradient is then the sum
+        of theirs, because each of its parameters is used by both.
+        """
+        shown = np.concatenate([self.show(x, side) for side, (x, _) in batch.items()])
+        code, encoder_cache = self.encoder.forward(shown)
+        dcode = np.empty_like(code)
+        losses, start = {}, 0
+        for side, (x, target) in batch.items():
+            part = slice(start, start + len(x))
+            start = part.stop
+            logits, cache = self.decoders[side].forward(code[part])
+            y, sigmoid_cache = self.sigmoid.forward(logits + self.looks[side].prior)
+            if weight is None:
+                loss, loss_cache = self.loss.forward(y, target)
+                dy = self.loss.backward(1.0, loss_cache)
+            else:  # |w y - w t| = w |y - t|, and the chain rule through w y
+                loss, loss_cache = self.loss.forward(y * weight, target * weight)
+                dy = self.loss.backward(1.0, loss_cache) * weight
+            losses[side] = float(loss)
+            dlogits = self.sigmoid.backward(dy, sigmoid_cache)
+            dcode[part] = self.decoders[side].backward(dlogits, cache)
+        self.encoder.backward(dcode, encoder_cache, need_dx=False)
+        return losses
+
+    def to(self, backend: str) -> "SwapModel":
+        super().to(backend)
+        self.loss.to(backend)
+        return self

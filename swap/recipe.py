@@ -1,0 +1,95 @@
+"""What a training run does besides the network itself: loss, optimizer, what the encoder is shown.
+
+The problem that the recipe ``latentface`` answers. The plain method of 2017 trains two autoencoders that share an
+encoder, and nothing in its two losses asks for a swap: the encoder may learn to tell A from B, each
+decoder then only ever sees codes of its own person, and what it makes of the other's codes is chance.
+While both losses fall, the swap can get worse.
+
+    standardise   The encoder sees (face - mean picture) / deviation picture, each person's own. What all
+                  pictures of A have in common, and those of B have not (skin, hair, wall, light), is what
+                  tells A from B; it is taken out, and what is left is what the face *does*.
+    prior         Each decoder starts from its person's mean picture: its output is sigmoid(network + logit(mean)).
+                  So the network, too, says only what differs from the mean.
+    rare          Closed eyes and open mouths are a few frames in a hundred, and a loss averaged over frames can
+                  ignore them. Faces are drawn in proportion to how far their eyes and mouth lie from the usual.
+    focus         The loss counts the face more than its surroundings, which the mask cuts off in the end.
+    he, cooldown  Weights that keep the signal's variance through LeakyReLU, a learning rate twenty times
+                  that of 2017, falling to nearly 0 at the end: a run of minutes instead of days.
+
+``2017`` is the original method, without any of these.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from swap.data import Augmentation
+from swap.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """init: of the convolutions. cooldown: the last part of a run over which the learning rate falls
+    linearly to 2 % of its value. rare: exponent of the weight of unusual frames, 0 draws all alike.
+    colour_match: shift the colours of A to B's (2017). The rest: see the top of this file."""
+
+    name: str
+    learning_rate: float
+    beta1: float
+    init: str
+    eps: float = 1e-8
+    standardise: bool = False
+    prior: bool = False
+    focus: bool = False
+    rare: float = 0.0
+    cooldown: float = 0.0
+    colour_match: bool = False
+    noise: float = 5 / 160
+    mirror: float = 0.5
+
+    def augmentation(self) -> Augmentation:
+        """The random warp of this recipe."""
+        return Augmentation(noise=self.noise, mirror=self.mirror)
+
+    def rate_at(self, progress: float) -> float:
+        """The learning rate at a progress of 0 to 1 through the run."""
+        if not self.cooldown:
+            return self.learning_rate
+        return self.learning_rate * min(1.0, max(0.02, (1 - progress) / self.cooldown))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, for a checkpoint."""
+        return asdict(self)
+
+
+RECIPES = {
+    r.name: r
+    for r in (
+        Recipe(
+            "latentface",
+            learning_rate=1e-3,
+            beta1=0.9,
+            init="he",
+            standardise=True,
+            prior=True,
+            focus=True,
+            rare=2.0,
+            cooldown=0.4,
+        ),
+        Recipe(
+            "2017",
+            learning_rate=5e-5,
+            beta1=0.5,
+            eps=1e-7,
+            init="glorot",
+            colour_match=True,
+            mirror=0.4,
+        ),
+    )
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name; UserError with the known names otherwise."""
+    if name not in RECIPES:
+        raise UserError(f"there is no recipe {name!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
