@@ -3,8 +3,8 @@
 A checkpoint is a table of named arrays (weights, and for each array of the optimizer's state the same
 names under ``m/``, ``v/`` ...) and a small dictionary of facts (step, seed, preset ...). It is written
 to a temporary file beside the target, forced to disk, and moved over it in one step, so that at every
-moment the name holds the whole old file or the whole new one. A SHA-256 of every array stands in the
-header; a file that was cut or altered is refused. Nothing is ever unpickled.
+moment the name holds the whole old file or the whole new one. A SHA-256 of every array and of the
+facts stands in the header; a file that was cut or altered is refused. Nothing is ever unpickled.
 """
 
 import contextlib
@@ -34,16 +34,18 @@ def _digest(array: np.ndarray) -> str:
 
 def save_checkpoint(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
     """Writes ``arrays`` and the JSON-able ``facts`` to ``path``, atomically; an OSError leaves the old file whole."""
+    facts_text = json.dumps(facts)
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
-        "facts": json.dumps(facts),
+        "facts": facts_text,
+        "facts_sha256": hashlib.sha256(facts_text.encode()).hexdigest(),
         "sha256": json.dumps({name: _digest(a) for name, a in arrays.items()}),
     }
     temporary = path.with_name(path.name + ".tmp")
     try:
         save_file(
-            {name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary, metadata
+            {name: np.asarray(a, order="C") for name, a in arrays.items()}, temporary, metadata
         )
         with temporary.open("rb+") as f:
             os.fsync(f.fileno())
@@ -120,6 +122,8 @@ def _read_header(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], 
         facts, digests = json.loads(metadata["facts"]), json.loads(metadata["sha256"])
         if not isinstance(facts, dict) or not isinstance(digests, dict):
             raise TypeError
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        if hashlib.sha256(metadata["facts"].encode()).hexdigest() != metadata["facts_sha256"]:
+            raise ValueError
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the header of the checkpoint {path} is damaged") from error
     return facts, digests

@@ -22,8 +22,8 @@ class Parameter:
     __slots__ = ("grad", "name", "value")
 
     def __init__(self, value: np.ndarray, name: str = "") -> None:
-        self.value = value
-        self.grad = np.zeros_like(value)
+        self.value = np.asarray(value, order="C")  # kernels walk through both in this order
+        self.grad = np.zeros(self.value.shape, self.value.dtype)
         self.name = name
 
     @property

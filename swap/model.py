@@ -104,26 +104,24 @@ def make_decoder(preset: Preset, rng: np.random.Generator, init: str = "glorot")
 class Looks:
     """What all pictures of one person have in common: arrays (64, 64, 3) float32, fixed during training.
 
-    mean, deviation   the encoder is shown (face - mean) / deviation
-    prior             the decoder's picture is sigmoid(network + prior)
-
+    mean, scale   the encoder is shown (face - mean) scale
+    prior         the decoder's picture is sigmoid(network + prior)
     """
 
     mean: np.ndarray
-    deviation: np.ndarray
+    scale: np.ndarray
     prior: np.ndarray
 
     @classmethod
     def plain(cls) -> "Looks":
         """No knowledge of anyone: the encoder is shown the face as it is, and there is no prior."""
         shape = (FACE_SIZE, FACE_SIZE, 3)
-        return cls(
-            np.zeros(shape, np.float32), np.ones(shape, np.float32), np.zeros(shape, np.float32)
-        )
+        zero = np.zeros(shape, np.float32)
+        return cls(zero, np.ones(shape, np.float32), zero.copy())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The three by name, for a checkpoint."""
-        return {"mean": self.mean, "deviation": self.deviation, "prior": self.prior}
+        return {"mean": self.mean, "scale": self.scale, "prior": self.prior}
 
 
 class SwapModel(nn.Layer):
@@ -161,9 +159,9 @@ class SwapModel(nn.Layer):
         yield "sigmoid", self.sigmoid
 
     def show(self, faces: np.ndarray, side: str) -> np.ndarray:
-        """What the encoder sees of faces (N, 64, 64, 3) in [0, 1] of a person: (face - mean) / deviation."""
+        """What the encoder sees of faces (N, 64, 64, 3) in [0, 1] of a person: (face - mean) scale."""
         looks = self.looks[side]
-        return (faces - looks.mean) / looks.deviation
+        return (faces - looks.mean) * looks.scale
 
     def encode(self, faces: np.ndarray, side: str) -> np.ndarray:
         """Codes (N, 8, 8, 4c) of faces (N, 64, 64, 3) in [0, 1] of ``side``."""

@@ -127,7 +127,9 @@ def _torch(layer: Conv2d) -> Any:
     def f(x: Any) -> Any:
         top, bottom, left, right = layer.pads(*x.shape[1:3])
         x = torch.nn.functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
-        y = torch.nn.functional.conv2d(x, w.permute(3, 2, 0, 1), b, stride=layer.stride)
+        y = torch.nn.functional.conv2d(
+            x, w.permute(3, 2, 0, 1).contiguous(), b, stride=layer.stride
+        )
         return y.permute(0, 2, 3, 1)
 
     f.parameters = {"weight": w} | ({"bias": b} if layer.bias else {})

@@ -1,0 +1,23 @@
+"""``python -m bench NAME``: one measurement; without a name, what there is.
+
+    step       a training step: time by preset, against PyTorch where it is installed
+    extract    faces found, and how exactly a crop goes back into its frame
+    real       a swapped video measured by models that had no part in it (see the top of bench/real.py)
+"""
+
+import importlib
+import sys
+
+NAMES = ("step", "extract", "real")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the measurement that ``argv`` names, with the rest of it; the exit status."""
+    if not argv or argv[0] not in NAMES:
+        print(__doc__)
+        return 0 if not argv else 2
+    return importlib.import_module(f"bench.{argv[0]}").main(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The face swapper: one encoder, a decoder for each subject (see ARCHITECTURE.md)."""

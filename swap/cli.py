@@ -1,0 +1,254 @@
+"""The command line: `swap run` does it all; `extract`, `train`, `convert` are its steps; `inspect` reads marks."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from nn.checkpoint import CheckpointError
+from nn.train import Budget, DivergenceError
+from swap import stages
+from swap.errors import UserError
+
+app = typer.Typer(
+    name="swap",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""Swap faces between two people with a shared-encoder autoencoder.
+
+One encoder learns what a face *does* (expression, pose, light) from two people, and a decoder each learns
+what one of them looks like. Encode A, decode as B: B does what A did.
+
+    swap run --a A.mp4 --b B.mp4 --out DIR --minutes 15
+
+or, step by step: `swap extract` (faces from a video), `swap train` (the network), `swap convert` (a video
+with the face swapped). `swap inspect` reads the mark that every picture and video made here carries.
+
+Only swap faces of people who agreed to it.
+""",
+)
+
+console = Console(stderr=True, highlight=False)
+
+FacesOption = Annotated[int, typer.Option(help="Side of the crops in pixels.")]
+PresetOption = Annotated[
+    str,
+    typer.Option(
+        help="Size of the network: tiny (seconds, for tests), lite (minutes on 2 CPU cores), base, "
+        "original (exactly the network of 2017)."
+    ),
+]
+RecipeOption = Annotated[
+    str, typer.Option(help="latentface (made for runs of minutes) or 2017 (the original method).")
+]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option(help="Train for so many minutes in all, earlier sessions of the run included."),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(help="Train for so many steps in all; with it a run is repeatable, bit for bit."),
+]
+SeedOption = Annotated[int, typer.Option(help="Of all random numbers of the run.")]
+BatchOption = Annotated[int, typer.Option(help="Faces of each side in a step.")]
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress callback (what, done, total): bars on a terminal, a line every 10 s elsewhere."""
+    if console.is_terminal:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        ) as progress:
+            tasks: dict[str, int] = {}
+
+            def show(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = progress.add_task(what, total=total)
+                progress.update(tasks[what], completed=done, total=total)
+
+            yield show
+        return
+
+    last: dict[str, float] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        if done >= total or time.monotonic() - last.get(what, 0.0) > 10:
+            if last.get(what) != float("inf"):
+                console.print(f"{what}: {done:,} of {total:,}")
+            last[what] = float("inf") if done >= total else time.monotonic()
+
+    yield tell
+
+
+@app.command()
+def extract(
+    source: Annotated[Path, typer.Argument(help="A video, or a folder of pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for the faces; made if it is missing.")],
+    size: FacesOption = 256,
+    every: Annotated[int, typer.Option(help="Take every so-manieth frame.")] = 1,
+) -> None:
+    """Find the face in every frame, align it and write it as a picture.
+
+    Writes one PNG a face and `alignments.jsonl`, which says where each came from. Look through the pictures and
+    delete those that are not the right person: training uses what is left.
+    """
+    with bars() as progress:
+        stages.extract_faces(source, out, size, every, progress, console.print)
+
+
+@app.command()
+def train(
+    a: Annotated[
+        list[Path], typer.Option(help="Faces of A (from `swap extract`); may be repeated.")
+    ],
+    b: Annotated[list[Path], typer.Option(help="Faces of B; may be repeated.")],
+    run: Annotated[Path, typer.Option(help="Folder of the run; goes on if it holds one.")],
+    preset: PresetOption = "lite",
+    minutes: MinutesOption = None,
+    steps: StepsOption = None,
+    recipe: RecipeOption = "latentface",
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 16,
+) -> None:
+    """Train the shared encoder and the two decoders.
+
+    `preview.png` and `loss.png` in the run folder are rewritten while it trains. Ctrl-C saves and stops; the same
+    command goes on from there. Without --minutes or --steps it trains until Ctrl-C.
+    """
+    budget = make_budget(minutes, steps)
+    trainer = stages.open_trainer(a, b, run, preset, recipe, seed, batch_size, console.print)
+    if not stages.train_run(trainer, budget, console):
+        raise typer.Exit(130)
+
+
+@app.command()
+def convert(
+    video: Annotated[Path, typer.Argument(help="The video to change.")],
+    run: Annotated[Path, typer.Option(help="A trained run.")],
+    out: Annotated[Path, typer.Option(help="The video to write (.mp4).")],
+    to: Annotated[str, typer.Option(help="Whose face it gets: a or b.")] = "b",
+    faces: Annotated[
+        Path | None,
+        typer.Option(help="Faces extracted from this video: saves looking for them again."),
+    ] = None,
+    side_by_side: Annotated[
+        bool, typer.Option("--side-by-side", help="Put the original on the left.")
+    ] = False,
+) -> None:
+    """Swap the face in a video.
+
+    Frame rate, size and sound are kept; frames without a face pass unchanged.
+    """
+    with bars() as progress:
+        stages.convert_video(
+            video, run, out, to.lower(), faces, side_by_side, progress, console.print
+        )
+
+
+@app.command(name="run")
+def run_all(
+    a: Annotated[
+        list[Path], typer.Option(help="A video of A, whose performance is kept; may be repeated.")
+    ],
+    b: Annotated[
+        list[Path], typer.Option(help="A video of B, whose face it gets; may be repeated.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for everything that is made.")],
+    minutes: MinutesOption = None,
+    steps: StepsOption = None,
+    preset: PresetOption = "lite",
+    recipe: RecipeOption = "latentface",
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 16,
+) -> None:
+    """From two videos to a swapped video: extract, train, convert.
+
+    Writes `swap.mp4` (the first video of A with the face of B) and `side-by-side.mp4`, beside the faces and the run.
+    --minutes are those of training; finding the faces and writing the video come on top. Stopped and called
+    again, it goes on where it was. Without --minutes or --steps it trains for 15 minutes.
+    """
+    if minutes is None and steps is None:
+        minutes = 15.0
+    budget = make_budget(minutes, steps)
+    for video in (*a, *b):
+        stages.check_video(video)
+    faces: dict[str, list[Path]] = {"a": [], "b": []}
+    with bars() as progress:
+        for side, videos in (("a", a), ("b", b)):
+            for number, video in enumerate(videos, start=1):
+                folder = out / f"faces_{side}{number if len(videos) > 1 else ''}"
+                stages.extract_faces(video, folder, 256, 1, progress, console.print)
+                faces[side].append(folder)
+    trainer = stages.open_trainer(
+        faces["a"], faces["b"], out / "run", preset, recipe, seed, batch_size, console.print
+    )
+    if not stages.train_run(trainer, budget, console):
+        raise typer.Exit(130)
+    del trainer
+    with bars() as progress:
+        for name, beside in (("swap.mp4", False), ("side-by-side.mp4", True)):
+            stages.convert_video(
+                a[0], out / "run", out / name, "b", faces["a"][0], beside, progress, console.print
+            )
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A PNG, JPEG or MP4.")],
+) -> None:
+    """Read the mark that says whether a picture or video is synthetic, and what made it."""
+    print(stages.describe_file(file))
+
+
+@app.command()
+def model(
+    preset: PresetOption = "lite",
+    batch_size: BatchOption = 16,
+) -> None:
+    """Print the network layer by layer: shapes, parameters, multiply-adds, memory."""
+    print(stages.describe_model(preset, batch_size))
+
+
+def make_budget(minutes: float | None, steps: int | None) -> Budget:
+    """Of --minutes and --steps; UserError where one of them is not above 0."""
+    if minutes is not None and not minutes > 0:
+        raise UserError(f"--minutes must be above 0, not {minutes:g}")
+    if steps is not None and steps < 1:
+        raise UserError(f"--steps must be at least 1, not {steps}")
+    return Budget(steps=steps, seconds=None if minutes is None else minutes * 60)
+
+
+def main() -> None:
+    """The console command. What a person can put right is one sentence and exit status 2."""
+    try:
+        app()
+    except (UserError, CheckpointError) as error:
+        console.print(f"swap: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except DivergenceError as error:
+        console.print(f"swap: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("swap: stopped; what was finished is kept, the same command goes on")
+        sys.exit(130)

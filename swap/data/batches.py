@@ -1,0 +1,173 @@
+"""Batches as a pure function of (seed, step): what was asked before makes no difference.
+
+Every random number comes from Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2,
+3", 2011), a counter-based generator: the stream is named, not continued.
+
+    warp of a face     Philox(key = (seed, WARP),  counter = (0, item, side, step))
+    order of an epoch  Philox(key = (seed, ORDER), counter = (0, 0,    side, epoch))
+    weighted draw      Philox(key = (seed, DRAW),  counter = (0, 0,    side, step))
+
+The first counter word is the one that runs, so two streams would meet after 2^64 blocks. A run
+that stops and goes on therefore gets the very batches that an uninterrupted run would get, and
+the batch of step 1,000,000 costs no more than the first. Each side's faces are drawn without
+replacement: a side of F faces shows every one of them once in each F draws, in a new order. With
+weights, a batch of N is drawn systematically: the cumulated weights are cut at (i + u) / N for i =
+0 .. N - 1 and one random u, so each face is expected in proportion to its weight and a batch is
+spread over the whole set (Madow, "On the theory of systematic sampling", 1949).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from swap.data.colour import ColourMatch
+from swap.data.faces import FaceSet
+from swap.data.warp import Augmentation, Draws, random_warp
+from swap.errors import UserError
+
+WARP, ORDER, DRAW = 1, 2, 3
+
+
+class Batch(NamedTuple):
+    """Four float32 arrays (batch_size, size, size, 3), RGB in [0, 1]."""
+
+    input_a: np.ndarray
+    target_a: np.ndarray
+    input_b: np.ndarray
+    target_b: np.ndarray
+
+
+def _generator(seed: int, purpose: int, *counter: int) -> np.random.Generator:
+    return np.random.Generator(
+        np.random.Philox(key=np.array([seed, purpose], np.uint64), counter=(0, *counter))
+    )
+
+
+class Batches:
+    """The training batches of two face sets; `at(step)` is the whole of it."""
+
+    def __init__(
+        self,
+        faces_a: FaceSet,
+        faces_b: FaceSet,
+        seed: int,
+        batch_size: int,
+        size: int = 64,
+        *,
+        augmentation: Augmentation | None = None,
+        match_a: ColourMatch | None = None,
+        match_b: ColourMatch | None = None,
+        weights_a: np.ndarray | None = None,
+        weights_b: np.ndarray | None = None,
+    ) -> None:
+        """Name the batches; nothing is drawn yet.
+
+        seed: 0 to 2^64 - 1. batch_size: faces per side, may exceed a side's number of faces.
+        size: side of the network's square in pixels. match_a, match_b: colour matches applied to
+        input and target of a side alike. weights_a, weights_b: (F,) how often each face is drawn,
+        relative to the others of its side; None draws all alike. Raises UserError for a seed,
+        batch_size or size out of range, ValueError for weights that are none.
+        """
+        if not 0 <= seed < 2**64:
+            raise UserError(f"the seed must be a whole number from 0 to 2^64 - 1, not {seed}")
+        if batch_size < 1:
+            raise UserError(f"the batch size must be at least 1 face a side, not {batch_size}")
+        if size < 1:
+            raise UserError(f"the network's picture size must be at least 1 pixel, not {size}")
+        self.sides = ((faces_a, match_a), (faces_b, match_b))
+        self.seed, self.batch_size, self.size = seed, batch_size, size
+        self.augmentation = augmentation or Augmentation()
+        self._order: dict[tuple[int, int], np.ndarray] = {}
+        self._cumulated = tuple(
+            None if weights is None else _cumulate(weights, len(faces))
+            for weights, faces in ((weights_a, faces_a), (weights_b, faces_b))
+        )
+
+    def at(self, step: int) -> Batch:
+        """The batch of one step (0, 1, 2, ...), always the same for the same arguments."""
+        return Batch(*self._side(step, 0), *self._side(step, 1))
+
+    def indices(self, step: int, side: int) -> np.ndarray:
+        """Which faces of side 0 (A) or 1 (B) step shows: (batch_size,) indices into its set."""
+        cumulated = self._cumulated[side]
+        if cumulated is not None:
+            start = _generator(self.seed, DRAW, 0, side, step).random()
+            cuts = (np.arange(self.batch_size) + start) / self.batch_size
+            return np.searchsorted(cumulated, cuts, side="right")
+        count = len(self.sides[side][0])
+        positions = step * self.batch_size + np.arange(self.batch_size)
+        epochs, places = np.divmod(positions, count)
+        chosen = np.empty(self.batch_size, np.intp)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            chosen[here] = self._epoch_order(side, epoch, count)[places[here]]
+        return chosen
+
+    def _epoch_order(self, side: int, epoch: int, count: int) -> np.ndarray:
+        order = self._order.get((side, epoch))
+        if order is None:
+            order = _generator(self.seed, ORDER, 0, side, epoch).permutation(count)
+            # One order a side is kept, to save shuffling thousands of faces at every step. What is
+            # kept depends on what was asked; what is returned does not.
+            # A new dict rather than a changed one: another thread may be reading it.
+            others = {key: kept for key, kept in self._order.items() if key[0] != side}
+            self._order = {**others, (side, epoch): order}
+        return order
+
+    def _side(self, step: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+        faces, match = self.sides[side]
+        draws = Draws.take(
+            [_generator(self.seed, WARP, item, side, step) for item in range(self.batch_size)]
+        )
+        inputs, targets = random_warp(
+            faces.images[self.indices(step, side)],
+            draws,
+            self.size,
+            margin=faces.margin,
+            augmentation=self.augmentation,
+        )
+        # What remains is a function of one 8-bit value of one channel: a table of 256 x 3.
+        table = np.repeat(np.arange(256, dtype=np.float32)[:, None] / 255, 3, axis=1)
+        if match is not None:
+            table = match.apply(table)
+        if self.augmentation.colour_jitter:
+            tables = jitter_colour(table[None], draws, self.augmentation)
+        else:
+            tables = [table] * self.batch_size
+        return _look_up(inputs, tables), _look_up(targets, [table] * self.batch_size)
+
+
+def _cumulate(weights: np.ndarray, count: int) -> np.ndarray:
+    """(F,) the share of all weight up to and with each face; the last is above any draw."""
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (count,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(f"weights must be {count} finite numbers, at least 0, not {weights}")
+    if weights.sum() <= 0:
+        raise ValueError("at least one weight must be above 0")
+    cumulated = np.cumsum(weights) / weights.sum()
+    cumulated[np.flatnonzero(weights)[-1] :] = np.inf
+    return cumulated
+
+
+def _look_up(pictures: np.ndarray, tables: Sequence[np.ndarray]) -> np.ndarray:
+    out = np.empty(pictures.shape, np.float32)
+    for picture, table, into in zip(pictures, tables, out, strict=True):
+        cv2.LUT(picture, table[None], into)
+    return out
+
+
+def jitter_colour(values: np.ndarray, draws: Draws, augmentation: Augmentation) -> np.ndarray:
+    """Random brightness, contrast and channel gain of N pictures, clipped to [0, 1], float32.
+
+    y = clip((1 + c)((1 + g) x - 1/2) + 1/2 + b), with draws b of brightness, c of contrast, g of
+    gain (one for each channel), each the same over a whole picture. values: float32 in [0, 1],
+    (N or 1, any, 3); the result is (N, any, 3).
+    """
+    drawn = draws.uniform[:, 5:].astype(np.float32)
+    brightness = augmentation.brightness * drawn[:, 0, None, None]
+    contrast = 1 + augmentation.contrast * drawn[:, 1, None, None]
+    gain = 1 + augmentation.gain * drawn[:, None, 2:]
+    jittered = contrast * (gain * values - 0.5) + 0.5 + brightness
+    return np.clip(jittered, 0, 1, dtype=np.float32)

@@ -1,0 +1,233 @@
+"""Faces and their five landmarks, by YuNet (see models/README.md) through cv2.FaceDetectorYN.
+
+Two passes. `find` looks at the whole picture, made small, and says where the faces are. `refine`
+looks again at one face, turned upright, at a few standard sizes, and averages what it sees.
+
+YuNet gives one answer for each cell of its grids (8, 16 and 32 pixels) that a face covers. The
+answers of one face scatter by 0.05 eye distances; taking only the best scored one, as non-maximum
+suppression does, makes the landmarks jump from cell to cell as the face moves. Here the answers
+that overlap the best one by half are averaged, weighted by score, which costs nothing, and the
+views of `refine` average once more over the place of the face in the grids. `python -m bench
+extract` shows the jitter of both ways.
+
+YuNet also shows a tilted head as less tilted than it is. On frames of three clips turned by 15
+degrees its landmarks turn by 4 to 10 only. So each look counts its roll twice, and `refine` looks
+in two rounds, the second at what is then nearly upright: within 0.6 degrees of 15, 2.1 of 30.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from swap.errors import UserError
+from swap.faces.align import TEMPLATE, umeyama, warp_crop
+
+MODEL = Path(__file__).parent / "models" / "face_detection_yunet_2023mar.onnx"
+MODEL_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+
+_CANDIDATE_SCORE = 0.3  # answers below this are no part of an average
+_SAME_FACE = 0.5  # intersection over union with the best answer, to be averaged with it
+_OVERLAP = 0.3  # a second face may overlap the first by this much, as in OpenCV's own sample
+_TOP_K = 5000
+_VIEW = 96  # side in pixels of a view of `refine`; a multiple of 32 needs no padding
+_EYES = ((24.0,), (20.0, 24.0, 28.0))  # eye distances in pixels in the views of the two rounds
+_ROLL_GAIN = 2.0  # true roll over the roll that YuNet shows, about
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One face. box: (x, y, w, h) and landmarks: float32 (5, 2), in pixels of the picture, in the
+    order of `align.TEMPLATE`: the person's right eye, left eye, nose, right and left mouth corner.
+    score: 0..1.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: np.ndarray
+    score: float
+
+
+class Detector:
+    """Finds faces. One detector may be used by several threads at once.
+
+    score_threshold: the least score of a face. max_side: pictures are made as small as this for
+    `find`; where that shows no face, it looks again at twice that and at full size. Raises
+    UserError where the model file is missing or damaged.
+    """
+
+    def __init__(self, score_threshold: float = 0.6, max_side: int = 320) -> None:
+        if not 0 < score_threshold < 1:
+            raise ValueError(f"score_threshold must be between 0 and 1, not {score_threshold}")
+        if max_side < 32:
+            raise ValueError(f"max_side must be at least 32 pixels, not {max_side}")
+        self.score_threshold, self.max_side = score_threshold, max_side
+        self._model = _verified_model(MODEL)
+        self._per_thread = threading.local()
+
+    def describe(self) -> str:
+        """What decides the landmarks, in a line: kept with them, so that they can be reproduced."""
+        views = ", then ".join("+".join(f"{eyes:g}" for eyes in round_) for round_ in _EYES)
+        return (
+            f"YuNet 2023mar, score >= {self.score_threshold:g}, longer side {self.max_side}, "
+            f"refined at {views} px, roll gain {_ROLL_GAIN:g}"
+        )
+
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        """All faces of a uint8 (H, W, 3) RGB picture, refined, the largest first."""
+        return [self.refine(rgb, found) for found in self.find(rgb)]
+
+    def find(self, rgb: np.ndarray) -> list[Detection]:
+        """The faces as one look at the whole picture shows them, the largest first."""
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+            raise ValueError(f"a picture must be uint8 (H, W, 3), found {rgb.dtype} {rgb.shape}")
+        longer = max(rgb.shape[:2])
+        for side in (self.max_side, 2 * self.max_side, longer):
+            found = self._look(_smaller(rgb, side), self.score_threshold)
+            if found or side >= longer:
+                break
+        scale = np.array([rgb.shape[1], rgb.shape[0]]) / _size_within(rgb, side)
+        found = [_rescaled(face, scale) for face in found]
+        return sorted(found, key=lambda face: face.box[2] * face.box[3], reverse=True)
+
+    def refine(self, rgb: np.ndarray, face: Detection) -> Detection:
+        """The same face with landmarks from upright views of it; unchanged where they show none."""
+        landmarks = face.landmarks
+        for eyes in _EYES:
+            landmarks = self._look_closer(rgb, landmarks, eyes)
+        return Detection(face.box, landmarks.astype(np.float32), face.score)
+
+    def _look_closer(
+        self, rgb: np.ndarray, landmarks: np.ndarray, eyes: tuple[float, ...]
+    ) -> np.ndarray:
+        """Mean landmarks (5, 2) of views turned upright, one for each eye distance in pixels."""
+        upright = umeyama(landmarks, TEMPLATE)
+        upright[:, 2] -= TEMPLATE.mean(0)
+        seen = []
+        for pixels in eyes:
+            matrix = pixels * upright
+            matrix[:, 2] += (_VIEW - 1) / 2
+            found = self._look(warp_crop(rgb, matrix, _VIEW, cv2.INTER_LINEAR), _CANDIDATE_SCORE)
+            if not found:
+                continue
+            best = max(found, key=lambda other: other.score)
+            points = np.linalg.solve(matrix[:, :2], (best.landmarks - matrix[:, 2]).T).T
+            eye_distance = 1 / np.hypot(*upright[:, 0])
+            # another face beside this one must not take its place
+            if np.hypot(*(points.mean(0) - landmarks.mean(0))) < 0.5 * eye_distance:
+                seen.append(points)
+        return np.mean(seen, 0) if seen else landmarks
+
+    def _look(self, rgb: np.ndarray, threshold: float) -> list[Detection]:
+        """All faces in one picture at its own size, each the mean of YuNet's answers for it."""
+        net = self._net()
+        net.setInputSize((rgb.shape[1], rgb.shape[0]))
+        _, rows = net.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        faces = []
+        rows = np.empty((0, 15)) if rows is None else rows.astype(np.float64)
+        rows = rows[np.isfinite(rows).all(1)]
+        rows = rows[np.argsort(-rows[:, 14], kind="stable")]
+        while len(rows) and rows[0, 14] >= threshold:
+            overlap = _overlap(rows[0, :4], rows[:, :4])
+            same = rows[overlap >= _SAME_FACE]
+            mean = np.average(same[:, :14], axis=0, weights=same[:, 14])
+            rows = rows[overlap < _OVERLAP]
+            try:
+                landmarks = _with_full_roll(mean[4:].reshape(5, 2)).astype(np.float32)
+            except ValueError:
+                continue  # landmarks in one point: no face
+            faces.append(Detection(tuple(mean[:4].tolist()), landmarks, float(same[0, 14])))
+        return faces
+
+    def _net(self) -> "cv2.FaceDetectorYN":
+        """This thread's network: cv2's object keeps its input between calls."""
+        if not hasattr(self._per_thread, "net"):
+            with _quiet():
+                net = cv2.FaceDetectorYN.create(
+                    "onnx",
+                    self._model,
+                    np.empty(0, np.uint8),
+                    (_VIEW, _VIEW),
+                    _CANDIDATE_SCORE,
+                    1.0,
+                    _TOP_K,
+                )
+            self._per_thread.net = net
+        return self._per_thread.net
+
+
+def _with_full_roll(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks (5, 2) turned about their mean to `_ROLL_GAIN` times the roll that they show."""
+    pose = umeyama(TEMPLATE, landmarks)
+    more = (_ROLL_GAIN - 1) * np.arctan2(pose[1, 0], pose[0, 0])
+    cos, sin = np.cos(more), np.sin(more)
+    mean = landmarks.mean(0)
+    return (landmarks - mean) @ np.array([[cos, sin], [-sin, cos]]) + mean
+
+
+def _verified_model(path: Path) -> np.ndarray:
+    """The model file as uint8 (n,). Raises UserError where it is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"the face detector's model {path} cannot be read ({error.strerror}); "
+            "install latentface again."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
+        raise UserError(
+            f"the face detector's model {path} is damaged: expected 232,589 bytes with sha256 "
+            f"{MODEL_SHA256[:12]}..., found {len(content):,} bytes; install latentface again."
+        )
+    return np.frombuffer(content, np.uint8)
+
+
+_log_level = threading.Lock()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without OpenCV 5's warning that its new engine takes no targets; none is asked for."""
+    logging = cv2.utils.logging
+    with _log_level:
+        level = logging.getLogLevel()
+        logging.setLogLevel(logging.LOG_LEVEL_ERROR)
+        try:
+            yield
+        finally:
+            logging.setLogLevel(level)
+
+
+def _size_within(rgb: np.ndarray, side: int) -> tuple[int, int]:
+    """(width, height) of the picture when its longer side is at most `side`."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _smaller(rgb: np.ndarray, side: int) -> np.ndarray:
+    size = _size_within(rgb, side)
+    if size == (rgb.shape[1], rgb.shape[0]):
+        return rgb
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+
+
+def _rescaled(face: Detection, scale: np.ndarray) -> Detection:
+    """From the small picture to the large one: pixel centres are at integers in both."""
+    x, y, w, h = face.box
+    corner = (np.array([x, y]) + 0.5) * scale - 0.5
+    landmarks = (face.landmarks + 0.5) * scale - 0.5
+    box = (float(corner[0]), float(corner[1]), float(w * scale[0]), float(h * scale[1]))
+    return Detection(box, landmarks.astype(np.float32), face.score)
+
+
+def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of one box (4,) with boxes (n, 4), all (x, y, w, h): (n,)."""
+    low = np.maximum(box[:2], boxes[:, :2])
+    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(1)
+    return shared / (box[2:].prod() + boxes[:, 2:].prod(1) - shared)

@@ -1,0 +1,183 @@
+"""The run folder: one checkpoint that holds all of a training run, beside what it shows of itself.
+
+    checkpoint.safetensors   weights, optimizer, looks of each person, losses so far, and the facts below
+    preview.png, loss.png    rewritten while it trains
+
+The facts say what was trained on what: preset, recipe, seed, batch size, crop definition, steps and seconds so
+far, the face sets and their colours. A run goes on only with the same preset, recipe, seed and crop.
+"""
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import nn
+from nn.checkpoint import load_checkpoint, read_facts, save_checkpoint
+from swap.errors import UserError
+from swap.faces.align import CropDefinition
+from swap.model import SIDES, Looks, SwapModel, get_preset
+
+CHECKPOINT, PREVIEW, LOSS_PLOT = "checkpoint.safetensors", "preview.png", "loss.png"
+KIND = "swap"
+
+
+@dataclass(frozen=True)
+class FaceColour:
+    """Mean and standard deviation (3,) of the faces of one person that a run was trained on, RGB in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run as conversion needs it: the model, the crop it was trained on, and what it is called."""
+
+    folder: Path
+    model: SwapModel
+    crop: CropDefinition
+    colours: dict[str, FaceColour]
+    facts: dict[str, Any]
+    fingerprint: str
+
+
+def checkpoint_path(folder: Path) -> Path:
+    """Where a run folder keeps its checkpoint."""
+    return folder / CHECKPOINT
+
+
+def has_run(folder: Path) -> bool:
+    """Whether ``folder`` holds a run already, whole or not."""
+    return checkpoint_path(folder).exists()
+
+
+def run_facts(folder: Path) -> dict[str, Any]:
+    """The facts of the run in ``folder``; CheckpointError where its checkpoint cannot be read, UserError where
+    there is none or it belongs to something else."""
+    if not has_run(folder):
+        raise UserError(
+            f"{folder} holds no run (no {CHECKPOINT}); train one with `swap train --run {folder}`"
+        )
+    facts = read_facts(checkpoint_path(folder))
+    if facts.get("kind") != KIND:
+        raise UserError(f"{checkpoint_path(folder)} is a checkpoint of another kind of network")
+    return facts
+
+
+def library_versions() -> dict[str, str]:
+    """What computed a run: Python, this project and the libraries whose arithmetic it used."""
+    names = ("latentface", "numpy", "numba", "opencv-python-headless")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def save_run(
+    folder: Path,
+    model: SwapModel,
+    arena: nn.Arena,
+    optimizer: nn.Optimizer,
+    history: dict[str, np.ndarray],
+    facts: dict[str, Any],
+) -> None:
+    """Writes the checkpoint of a run, whole or not at all; OSError where that is not possible."""
+    arrays = _weights(model) | _state(arena, optimizer) | _looks(model)
+    arrays |= {f"history/{side}": losses for side, losses in history.items()}
+    save_checkpoint(checkpoint_path(folder), arrays, facts | {"kind": KIND})
+
+
+def load_run(
+    folder: Path,
+    model: SwapModel,
+    arena: nn.Arena,
+    optimizer: nn.Optimizer,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Reads a run back into ``model`` and ``optimizer``; returns its facts and the losses so far, (steps,) a side.
+
+    CheckpointError where the file is damaged or does not fit; nothing is changed then.
+    """
+    history: dict[str, np.ndarray] = {}
+
+    def into(facts: dict[str, Any]) -> dict[str, np.ndarray]:
+        for side in model.decoders:
+            history[side] = np.empty(_count(facts, "steps"), np.float32)
+        return (
+            _weights(model)
+            | _state(arena, optimizer)
+            | _looks(model)
+            | {f"history/{side}": losses for side, losses in history.items()}
+        )
+
+    facts = load_checkpoint(checkpoint_path(folder), into)
+    optimizer.steps = _count(facts, "steps")
+    return facts, history
+
+
+def open_run(folder: Path) -> TrainedRun:
+    """A trained run, for use: weights without the optimizer. UserError or CheckpointError where it cannot be used."""
+    facts = run_facts(folder)
+    try:
+        model = SwapModel(get_preset(facts["preset"]))
+        crop = CropDefinition.from_dict(facts["crop"])
+        colours = {
+            side: FaceColour(tuple(facts["sets"][side]["mean"]), tuple(facts["sets"][side]["std"]))
+            for side in SIDES
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the facts in {checkpoint_path(folder)} are incomplete: {error}"
+        ) from error
+    weights = _weights(model)
+    load_checkpoint(checkpoint_path(folder), lambda _: weights | _looks(model))
+    digest = hashlib.sha256()
+    for name, array in weights.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return TrainedRun(folder, model, crop, colours, facts, digest.hexdigest())
+
+
+def _weights(model: SwapModel) -> dict[str, np.ndarray]:
+    return {name: p.value for name, p in model.named_parameters()}
+
+
+def _state(arena: nn.Arena, optimizer: nn.Optimizer) -> dict[str, np.ndarray]:
+    return {
+        f"{kind}/{name}": arena.view(flat, name)
+        for kind, flat in optimizer.state.items()
+        for name in arena.parameters
+    }
+
+
+def _looks(model: SwapModel) -> dict[str, np.ndarray]:
+    return {
+        f"looks/{side}/{kind}": array
+        for side, looks in model.looks.items()
+        for kind, array in looks.arrays().items()
+    }
+
+
+def _count(facts: dict[str, Any], name: str) -> int:
+    value = facts.get(name)
+    if not isinstance(value, int) or not 0 <= value < 10**9:
+        raise nn.CheckpointError(f"the checkpoint's {name} is {value!r}, not a count")
+    return value
+
+
+__all__ = [
+    "CHECKPOINT",
+    "LOSS_PLOT",
+    "PREVIEW",
+    "FaceColour",
+    "Looks",
+    "TrainedRun",
+    "checkpoint_path",
+    "has_run",
+    "library_versions",
+    "load_run",
+    "open_run",
+    "run_facts",
+    "save_run",
+]

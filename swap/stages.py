@@ -1,0 +1,232 @@
+"""What each verb of the command line does: the steps of the way from videos to a swapped video.
+
+    extract_faces   video -> folder of faces          swap.faces
+    open_trainer    folders of faces -> a Trainer     swap.data, swap.train
+    train_run       a Trainer -> a trained run        swap.train
+    convert_video   a trained run, a video -> video   swap.convert
+
+Each tells what it found through ``say``, a function that prints a line. Heavy imports wait until a verb needs
+them, so that ``swap --help`` is instant.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nn.train import Budget, DivergenceError, StopRequest
+from swap.errors import UserError
+
+if TYPE_CHECKING:
+    from swap.train import Progress as TrainProgress
+    from swap.train import Trainer
+
+Say = Callable[[str], Any]
+Show = Callable[[str, int, int], None]
+
+
+def check_video(path: Path) -> None:
+    """UserError where ``path`` is no video and no folder of pictures: said before any work is begun."""
+    from swap.video import probe
+
+    probe(path)
+
+
+def extract_faces(source: Path, out: Path, size: int, every: int, show: Show, say: Say) -> None:
+    """Extracts the faces of ``source`` into ``out`` and says what was and was not found."""
+    from swap.faces.extract import extract
+
+    label = f"faces of {source.name}"
+    report = extract(
+        source, out, size=size, every=every, progress=lambda done, total: show(label, done, total)
+    )
+    found = 100 * report.with_face / max(report.frames, 1)
+    say(
+        f"{source.name}: a face in {report.with_face:,} of {report.frames:,} frames ({found:.1f} %)"
+        + (", extracted before" if report.reused else f", written to {out}")
+    )
+    if report.without_face:
+        say(f"  no face in {len(report.without_face):,} frames: {_some(report.without_face)}")
+    if report.several:
+        say(
+            f"  several faces in {len(report.several):,} frames, the largest was taken: "
+            f"{_some(report.several)}"
+        )
+    for name, reason in report.skipped[:3]:
+        say(f"  skipped {name}: {reason}")
+    if len(report.skipped) > 3:
+        say(f"  skipped {len(report.skipped) - 3:,} more")
+
+
+def open_trainer(
+    a: Sequence[Path],
+    b: Sequence[Path],
+    run: Path,
+    preset: str,
+    recipe: str,
+    seed: int,
+    batch_size: int,
+    say: Say,
+) -> "Trainer":
+    """Loads both face sets and starts the run, or goes on with the one in ``run``."""
+    from swap.data import FaceSet
+    from swap.faces.align import CropDefinition
+    from swap.faces.records import read_alignments
+    from swap.model import get_preset
+    from swap.recipe import get_recipe
+    from swap.train import Trainer
+
+    chosen, how = get_preset(preset), get_recipe(recipe)
+    faces, crops = {}, []
+    for side, folders in (("a", a), ("b", b)):
+        faces[side] = FaceSet.load(folders)
+        crops.append(CropDefinition.from_dict(read_alignments(folders[0])[0]["crop"]))
+        used, there = len(faces[side]), faces[side].available
+        of_all = "" if used == there else f" of {there:,}, evenly spread"
+        say(f"{side.upper()}: {used:,} faces{of_all}")
+        for path, reason in faces[side].skipped[:3]:
+            say(f"  skipped {path.name}: {reason}")
+    if crops[0] != crops[1]:
+        raise UserError(
+            f"the faces of A were cut as {crops[0].to_dict()}, those of B as {crops[1].to_dict()}; "
+            "extract them again with one setting"
+        )
+    trainer = Trainer(run, faces, crops[0], chosen, how, seed=seed, batch_size=batch_size)
+    say(f"{preset}: {trainer.arena.size:,} parameters; training takes {trainer.memory()}")
+    if trainer.resumed:
+        say(f"going on with the run in {run} at step {trainer.steps:,}")
+    return trainer
+
+
+def train_run(trainer: "Trainer", budget: Budget, console: Console) -> bool:
+    """Trains until the budget is spent; False where Ctrl-C ended it before. Shows speed, losses and time left."""
+    if budget.spent(trainer.steps, trainer.seconds):
+        console.print(
+            f"the run is at step {trainer.steps:,} after {trainer.seconds / 60:.1f} minutes: it has "
+            "what was asked for; give more --minutes or --steps to go on"
+        )
+        return True
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    limited = budget.steps is not None or budget.seconds is not None
+    with StopRequest() as stop, Progress(*columns, console=console) as progress:
+        # A fine scale for the bar; without a limit it only pulses.
+        task = progress.add_task("", total=10_000 if limited else None, text="first step")
+        lines = _Lines(console)
+
+        def show(now: "TrainProgress") -> None:
+            text = (
+                f"step {now.steps:,}  loss A {now.losses['a']:.4f}  B {now.losses['b']:.4f}  "
+                f"{now.faces_per_second:,.0f} faces/s"
+            )
+            progress.update(task, completed=round(now.share * 10_000), text=text)
+            lines.maybe(now.seconds, f"{text}  {100 * now.share:.0f} %" if limited else text)
+
+        if not console.is_terminal:
+            progress.stop()
+        try:
+            outcome = trainer.run(budget, on_progress=show, stop=stop)
+        except DivergenceError as error:
+            raise DivergenceError(
+                f"{error}: training diverged; the run in {trainer.folder} is as it was at its last save; "
+                "run the same command again, or start a new run with another --seed"
+            ) from error
+    if outcome.stopped:
+        console.print(
+            f"stopped and saved at step {outcome.steps:,}; the same command goes on from there"
+        )
+    else:
+        console.print(
+            f"trained {outcome.steps:,} steps in {outcome.seconds / 60:.1f} minutes; "
+            f"look at {trainer.folder / 'preview.png'}"
+        )
+    return not outcome.stopped
+
+
+class _Lines:
+    """Where there is no terminal: one line every 10 seconds of training."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._next = console, 0.0
+
+    def maybe(self, seconds: float, text: str) -> None:
+        if not self._console.is_terminal and seconds >= self._next:
+            self._console.print(text)
+            self._next = seconds + 10
+
+
+def convert_video(
+    video: Path,
+    run: Path,
+    out: Path,
+    to: str,
+    faces: Path | None,
+    side_by_side: bool,
+    show: Show,
+    say: Say,
+) -> None:
+    """Writes ``video`` with the face swapped to ``to`` as ``out``."""
+    from swap.convert import convert
+    from swap.model import SIDES
+    from swap.run import open_run
+
+    if to not in SIDES:
+        raise UserError(f"--to is a or b, not {to!r}")
+    check_video(video)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report = convert(
+        video,
+        out,
+        open_run(run),
+        to=to,
+        faces=faces,
+        side_by_side=side_by_side,
+        progress=lambda what, done, total: show(f"{what} ({out.name})", done, total),
+    )
+    say(f"{out}: {report.frames:,} frames, the face swapped in {report.swapped:,}")
+    if report.passed:
+        say(f"  left as they were, no face found: {_some(report.passed)}")
+    if report.several:
+        say(f"  several faces in {report.several:,} frames, the largest was swapped")
+    for name, reason in report.skipped[:3]:
+        say(f"  skipped {name}: {reason}")
+
+
+def describe_file(path: Path) -> str:
+    """What the mark of a picture or video says."""
+    from swap.provenance import describe
+
+    return describe(path)
+
+
+def describe_model(preset: str, batch_size: int) -> str:
+    """The ledger of a preset: encoder, one decoder, and the memory that training takes."""
+    import nn
+    from swap.memory import estimate_memory
+    from swap.model import FACE_SIZE, SwapModel, get_preset
+
+    if batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, not {batch_size}")
+    model = SwapModel(get_preset(preset))
+    encoder = nn.summary(model.encoder, (batch_size, FACE_SIZE, FACE_SIZE, 3))
+    decoder = nn.summary(model.decoders["a"], encoder.rows[-1].out_shape)
+    total = encoder.parameters + len(model.decoders) * decoder.parameters
+    return (
+        f"encoder, for {batch_size} faces\n{encoder}\n\none decoder\n{decoder}\n\n"
+        f"{preset}: {total:,} parameters with both decoders; one face through encoder and decoder: "
+        f"{(encoder.macs + decoder.macs) // batch_size:,} multiply-adds\n"
+        f"training with {batch_size} faces a side takes {estimate_memory(model, batch_size)}"
+    )
+
+
+def _some(numbers: Sequence[int], limit: int = 8) -> str:
+    """The first few of some frame numbers."""
+    text = ", ".join(map(str, numbers[:limit]))
+    return text if len(numbers) <= limit else f"{text} and {len(numbers) - limit:,} more"

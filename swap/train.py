@@ -1,0 +1,300 @@
+"""Training a run: faces in, a run folder out, to be stopped and gone on with at any time.
+
+    for step t:   batch t of A and of B, a pure function of (seed, t)
+                  losses and gradients of both sides            SwapModel.backpropagate
+                  one Adam step over all parameters             nn.Adam
+
+Everything that step t + 1 depends on is in the checkpoint, so a run that was stopped and continued has the
+same weights, bit for bit, as one that was not (on the CPU, with a number of steps as its budget; a budget
+of minutes sets the learning rate by the clock).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import nn
+from nn.train import Budget, Chore, DivergenceError, Outcome, StopRequest, train
+from swap.data import Batches, ColourMatch, FaceSet, Prefetcher, even_spread
+from swap.data.unusual import eye_distances, features, unusual
+from swap.errors import UserError
+from swap.faces.align import CropDefinition
+from swap.memory import MemoryEstimate, estimate_memory
+from swap.model import FACE_SIZE, SIDES, Looks, Preset, SwapModel
+from swap.preview import SheetSide, loss_plot, sheet, write_sheet
+from swap.recipe import Recipe
+from swap.run import (
+    LOSS_PLOT,
+    PREVIEW,
+    has_run,
+    library_versions,
+    load_run,
+    run_facts,
+    save_run,
+)
+
+BATCH_SIZE = 16  # faces a side
+SAVE_EVERY, PREVIEW_EVERY, FIRST_PREVIEW = 120.0, 30.0, 5.0  # seconds
+LOOKS_BATCHES = 32  # of which a person's mean and deviation pictures are made
+SMOOTH, FLOOR = (
+    5,
+    np.float32(0.03),
+)  # deviation pictures are averaged over SMOOTH pixels, kept above FLOOR
+SHEET_FACES = 6
+FOCUS = 2.0  # how much more the eyes and the mouth count than the rest of the face
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Told after every step: steps and seconds in all, share of the budget, losses, faces per second."""
+
+    steps: int
+    seconds: float
+    share: float
+    losses: dict[str, float]
+    faces_per_second: float
+
+
+class Trainer:
+    """A run in memory: ``Trainer(...)`` starts or continues it, ``run(budget)`` trains, ``save()`` keeps it.
+
+    Raises UserError where ``folder`` holds a run of another preset, recipe, seed, batch size or crop, and
+    CheckpointError where its checkpoint is damaged; nothing in the folder is changed then.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        faces: dict[str, FaceSet],
+        crop: CropDefinition,
+        preset: Preset,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        self.folder, self.faces, self.crop = folder, faces, crop
+        self.preset, self.recipe, self.seed, self.batch_size = preset, recipe, seed, batch_size
+        self.steps, self.seconds, self.resumed = 0, 0.0, has_run(folder)
+        if self.resumed:
+            self._check_same(run_facts(folder))
+        self.model = SwapModel(preset, seed=seed, init=recipe.init)
+        self.arena = nn.Arena(self.model.named_parameters())
+        self.optimizer = nn.Adam(
+            self.arena, recipe.learning_rate, beta1=recipe.beta1, eps=recipe.eps
+        )
+        self.losses: dict[str, list[float]] = {side: [] for side in SIDES}
+        match = ColourMatch.fit(faces["a"], faces["b"]) if recipe.colour_match else None
+        self.batches = Batches(
+            faces["a"],
+            faces["b"],
+            seed,
+            batch_size,
+            FACE_SIZE,
+            augmentation=recipe.augmentation(),
+            match_a=match,
+            weights_a=unusual(faces["a"], recipe.rare) if recipe.rare else None,
+            weights_b=unusual(faces["b"], recipe.rare) if recipe.rare else None,
+        )
+        self.weight = focus_weight(FACE_SIZE) if recipe.focus else None
+        if self.resumed:
+            facts, history = load_run(folder, self.model, self.arena, self.optimizer)
+            self.steps, self.seconds = facts["steps"], float(facts["seconds"])
+            self.losses = {side: history[side].tolist() for side in SIDES}
+        elif recipe.standardise or recipe.prior:
+            self.model.looks = self._looks()
+
+    def memory(self) -> MemoryEstimate:
+        """What training takes, faces included."""
+        size = sum(f.images.nbytes for f in self.faces.values())
+        return estimate_memory(self.model, self.batch_size, size)
+
+    def step(self, number: int, batch: Any, rate: float) -> tuple[float, float]:
+        """One step on ``batch`` at learning rate ``rate``; the losses of A and B."""
+        self.arena.zero_grad()
+        losses = self.model.backpropagate(
+            {"a": (batch.input_a, batch.target_a), "b": (batch.input_b, batch.target_b)},
+            self.weight,
+        )
+        self.optimizer.learning_rate = rate
+        self.optimizer.step()
+        return losses["a"], losses["b"]
+
+    def run(
+        self,
+        budget: Budget,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        stop: StopRequest | None = None,
+    ) -> Outcome:
+        """Trains until ``budget`` (of steps and seconds in all) is spent or ``stop`` is requested; saves at the end.
+
+        Raises DivergenceError where a loss is no number; the last save is then left as it is.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stop = stop or StopRequest()
+        rate = Rate()
+
+        with Prefetcher(self.batches.at, start=self.steps) as prefetcher:
+
+            def step(number: int) -> Sequence[float]:
+                ready, batch = next(prefetcher)
+                if ready != number:
+                    raise RuntimeError(f"batch {ready} came for step {number}")
+                share = budget.progress(number, self.seconds)
+                return self.step(number, batch, self.recipe.rate_at(share))
+
+            def on_step(steps: int, seconds: float, losses: Sequence[float]) -> None:
+                self.steps, self.seconds = steps, seconds
+                for side, loss in zip(SIDES, losses, strict=True):
+                    self.losses[side].append(loss)
+                if on_progress:
+                    share = budget.progress(steps, seconds)
+                    named = dict(zip(SIDES, losses, strict=True))
+                    speed = rate(steps * 2 * self.batch_size, seconds)
+                    on_progress(Progress(steps, seconds, share, named, speed))
+
+            outcome = train(
+                step,
+                budget,
+                steps=self.steps,
+                seconds=self.seconds,
+                stop=stop,
+                on_step=on_step,
+                chores=(
+                    Chore(self.preview, PREVIEW_EVERY, FIRST_PREVIEW),
+                    Chore(self.save, SAVE_EVERY),
+                ),
+            )
+        self.save()
+        self.preview()
+        return outcome
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        history = {side: np.array(self.losses[side], np.float32) for side in SIDES}
+        try:
+            save_run(self.folder, self.model, self.arena, self.optimizer, history, self.facts())
+        except OSError as error:
+            raise UserError(
+                f"the run could not be saved to {self.folder}: {error.strerror or error}; "
+                "make room or permissions there and run the same command again"
+            ) from error
+
+    def preview(self) -> None:
+        """Writes the preview sheet and the loss plot."""
+        sides = []
+        for side, other in zip(SIDES, reversed(SIDES), strict=True):
+            faces = self.faces[side]
+            shown = faces.squares(even_spread(len(faces), SHEET_FACES), FACE_SIZE)
+            code = self.model.encode(shown, side)
+            own, swapped = self.model.decode(code, side), self.model.decode(code, other)
+            sides.append(SheetSide(side.upper(), other.upper(), shown, own, swapped))
+        details = {"Preset": self.preset.name, "Steps": str(self.steps)}
+        title = f"{self.preset.name}, {self.steps:,} steps"
+        write_sheet(self.folder / PREVIEW, sheet(*sides, title=title), details)
+        if self.steps:
+            numbers = np.arange(1, self.steps + 1)
+            loss_plot(self.folder / LOSS_PLOT, numbers, *self.losses.values(), details=details)
+
+    def facts(self) -> dict[str, Any]:
+        """What the checkpoint says of this run."""
+        sets = {
+            side: {
+                "faces": len(faces),
+                "mean": [float(v) for v in faces.mean],
+                "std": [float(v) for v in faces.std],
+            }
+            for side, faces in self.faces.items()
+        }
+        return self._identity() | {
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "sets": sets,
+            "versions": library_versions(),
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "preset": self.preset.name,
+            "recipe": self.recipe.to_dict(),
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "crop": self.crop.to_dict(),
+        }
+
+    def _check_same(self, facts: dict[str, Any]) -> None:
+        for name, value in self._identity().items():
+            if facts.get(name) != value:
+                shown = [
+                    v["name"] if name == "recipe" and isinstance(v, dict) and "name" in v else v
+                    for v in (facts.get(name), value)
+                ]
+                raise UserError(
+                    f"the run in {self.folder} was trained with {name.replace('_', ' ')} "
+                    f"{shown[0]}, and {shown[1]} is asked for now; use the same, or another --run folder"
+                )
+
+    def _looks(self) -> dict[str, Looks]:
+        """Mean and deviation pictures of each side, from its first augmented batches."""
+        batches = [self.batches.at(number) for number in range(LOOKS_BATCHES)]
+        looks = {}
+        for index, side in enumerate(SIDES):
+            inputs = np.concatenate([batch[2 * index] for batch in batches])
+            targets = np.concatenate([batch[2 * index + 1] for batch in batches])
+            plain = Looks.plain()
+            mean, scale, prior = plain.mean, plain.scale, plain.prior
+            if self.recipe.standardise:
+                mean = inputs.mean(0)
+                scale = face_window(FACE_SIZE) / (cv2.blur(inputs.std(0), (SMOOTH, SMOOTH)) + FLOOR)
+            if self.recipe.prior:
+                usual = np.clip(targets.mean(0), 0.02, 0.98)
+                prior = np.log(usual / (1 - usual))
+            looks[side] = Looks(
+                *(np.ascontiguousarray(a, np.float32) for a in (mean, scale, prior))
+            )
+        return looks
+
+
+class Rate:
+    """Faces per second over the last steps: a running average that forgets with a time of 10 s."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, float] | None = None
+        self._rate = 0.0
+
+    def __call__(self, faces: int, seconds: float) -> float:
+        if self._last is not None:
+            took = max(seconds - self._last[1], 1e-9)
+            now = (faces - self._last[0]) / took
+            share = min(1.0, took / 10) if self._rate else 1.0
+            self._rate += share * (now - self._rate)
+        self._last = (faces, seconds)
+        return self._rate
+
+
+def face_window(size: int) -> np.ndarray:
+    """(size, size, 1) float32: 1 on the face, falling to 0 around it, so that the encoder sees no wall and no hair."""
+    x, y = eye_distances(size)
+    radius = np.hypot(x / 1.05, (y - CropDefinition().centre_y) / 1.25)
+    return np.clip((1.05 - radius) / 0.3, 0, 1)[..., None].astype(np.float32)
+
+
+def focus_weight(size: int) -> np.ndarray:
+    """(size, size, 1) float32, mean 1: how much each pixel of the face square counts in the loss.
+
+    1 on the face, a tenth around it, where the mask of the conversion cuts off; up to three times as much
+    at the eyes and the mouth, which are small and carry the expression.
+    """
+    x, y = eye_distances(size)
+    radius = np.hypot(x / 1.15, (y - CropDefinition().centre_y) / 1.35)
+    weight = 0.1 + 0.9 * np.clip((1.1 - radius) / 0.25, 0, 1)
+    weight *= 1 + FOCUS * np.minimum(features(x, y).sum(0), 1)
+    return (weight / weight.mean())[..., None].astype(np.float32)
+
+
+__all__ = ["BATCH_SIZE", "Budget", "DivergenceError", "Progress", "StopRequest", "Trainer"]
