@@ -1,8 +1,8 @@
 """``python -m bench NAME``: one measurement; without a name, what there is.
 
-    step       a training step: time by preset, against PyTorch where it is installed
-    extract    faces found, and how exactly a crop goes back into its frame
-    real       a swapped video measured by models that had no part in it (see the top of bench/real.py)
+step       a training step: time by preset, against PyTorch where it is installed
+extract    faces found, and how exactly a crop goes back into its frame
+real       a swapped video measured by models that had no part in it (see the top of bench/real.py)
 """
 
 import importlib

@@ -21,7 +21,7 @@ import numpy as np
 
 from swap.errors import UserError
 from swap.faces.align import CropDefinition, crop_matrix, paste, smooth_landmarks
-from swap.faces.detect import MODEL
+from swap.faces.detect import MODEL, quiet
 from swap.faces.extract import ExtractReport, extract
 from swap.faces.records import Alignment, read_alignments
 from swap.video import read_frames
@@ -82,7 +82,8 @@ def jitter(track: np.ndarray) -> tuple[float, float, float]:
 
 def best_answers(clip: Path, frames: int) -> np.ndarray:
     """The landmarks (n, 5, 2) of the largest face as cv2.FaceDetectorYN itself gives them."""
-    net = cv2.FaceDetectorYN.create(str(MODEL), "", (32, 32), 0.6, 0.3)
+    with quiet():
+        net = cv2.FaceDetectorYN.create(str(MODEL), "", (32, 32), 0.6, 0.3)
     rows = []
     for frame in islice(read_frames(clip), frames):
         net.setInputSize(frame.image.shape[1::-1])

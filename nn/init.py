@@ -43,9 +43,10 @@ INITIALIZERS = {"glorot": glorot_uniform, "he": he_normal}
 def make_weight(
     init: str, shape: tuple[int, ...], rng: np.random.Generator | int | None, dtype: np.dtype
 ) -> np.ndarray:
-    """A weight by the initializer's name; ``rng`` is a generator, a seed, or None for seed 0."""
+    """A weight by the initializer's name; ``rng`` is a generator, a seed, or None for
+    different numbers every time."""
     if init not in INITIALIZERS:
         raise ValueError(f"unknown initializer {init!r}; there are {', '.join(INITIALIZERS)}")
     if not isinstance(rng, np.random.Generator):
-        rng = np.random.Generator(np.random.Philox(rng or 0))
+        rng = np.random.Generator(np.random.Philox(rng))
     return INITIALIZERS[init](rng, shape).astype(dtype, copy=False)

@@ -12,14 +12,22 @@ gradient is wrong.)
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nn.backend import DEFAULT, get_backend
 from nn.parameter import Parameter
 
-Cache = Any
+Saved = Any  # what one layer's _forward keeps for its _backward: a small named tuple, mostly
+
+
+class Cache(NamedTuple):
+    """What lives for one call: what the layer saved, and the shape and dtype that dy must have."""
+
+    out_shape: tuple[int, ...]
+    out_dtype: np.dtype
+    saved: Saved
 
 
 class Layer:
@@ -35,30 +43,37 @@ class Layer:
         """The functions of this layer's backend."""
         return get_backend(self.backend)
 
-    def forward(self, x: np.ndarray, *, train: bool = True) -> tuple[np.ndarray, Cache]:
+    def forward(self, x: np.ndarray, *, train: bool = True) -> tuple[np.ndarray, Cache | None]:
         """y and the cache that ``backward`` needs; with ``train=False`` the cache is None and memory is freed.
 
         Raises ValueError naming the layer where x has the wrong shape or dtype.
         """
         self.check_input(x)
-        y, cache = self._forward(x)
-        return y, (cache if train else None)
+        y, saved = self._forward(x)
+        return y, (Cache(y.shape, y.dtype, saved) if train else None)
 
-    def backward(self, dy: np.ndarray, cache: Cache, *, need_dx: bool = True) -> np.ndarray | None:
+    def backward(
+        self, dy: np.ndarray, cache: Cache | None, *, need_dx: bool = True
+    ) -> np.ndarray | None:
         """Adds parameter gradients into ``param.grad`` and returns dx (None if ``need_dx`` is false).
 
-        Never writes to dy or to the cache. Raises ValueError where cache is None.
+        Never writes to dy or to the cache. Raises ValueError where cache is None, or dy is not of y's shape and dtype.
         """
         if cache is None:
             raise ValueError(
                 f"{self!r} has no cache to go backward with: its forward ran with train=False"
             )
-        return self._backward(dy, cache, need_dx)
+        if dy.shape != cache.out_shape or dy.dtype != cache.out_dtype:
+            raise ValueError(
+                f"{self!r} gave {cache.out_shape} {cache.out_dtype}, so its dy must be the same, "
+                f"found {dy.shape} {dy.dtype}"
+            )
+        return self._backward(dy, cache.saved, need_dx)
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         raise TypeError(f"{type(self).__name__} defines no forward pass")
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
         raise TypeError(f"{type(self).__name__} defines no backward pass")
 
     def check_input(self, x: np.ndarray) -> None:
@@ -143,17 +158,17 @@ class Sequential(Layer):
     def children(self) -> Iterator[tuple[str, Layer]]:
         yield from self.layers
 
-    def forward(self, x: np.ndarray, *, train: bool = True) -> tuple[np.ndarray, Cache]:
+    def forward(self, x: np.ndarray, *, train: bool = True) -> tuple[np.ndarray, Cache | None]:
         caches = []
         for _, layer in self.layers:
             x, cache = layer.forward(x, train=train)
             caches.append(cache)
-        return x, (caches if train else None)
+        return x, (Cache(x.shape, x.dtype, caches) if train else None)
 
-    def _backward(self, dy: np.ndarray, cache: list[Cache], need_dx: bool) -> np.ndarray | None:
+    def _backward(self, dy: np.ndarray, saved: list[Cache], need_dx: bool) -> np.ndarray | None:
         first = 0 if need_dx else self._first_trained()
         for i in range(len(self.layers) - 1, first - 1, -1):
-            dy = self.layers[i][1].backward(dy, cache[i], need_dx=need_dx or i > first)
+            dy = self.layers[i][1].backward(dy, saved[i], need_dx=need_dx or i > first)
         return dy if need_dx else None
 
     def _first_trained(self) -> int:

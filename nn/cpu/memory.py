@@ -8,7 +8,7 @@ array, and it is released by being forgotten, as any array is.
 
 import math
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ KEPT_BYTES = 512 * 2**20  # of idle memory; the longest unused goes first
 _lock = threading.Lock()
 _idle: OrderedDict[int, list[np.ndarray]] = OrderedDict()  # by size, longest unused first
 _idle_bytes = 0
+# A block can end at any moment, even while the lock is held (the garbage collector runs when it likes), so its end
+# only leaves the memory here, which needs no lock; whoever takes next puts it in its place.
+_returned: deque[np.ndarray] = deque()
 
 
 class _Block:
@@ -35,12 +38,13 @@ class _Block:
         }
 
     def __del__(self) -> None:
-        _give(self.raw)
+        _returned.append(self.raw)
 
 
 def _take(size: int) -> np.ndarray:
     global _idle_bytes
     with _lock:
+        _sort_returned()
         waiting = _idle.get(size)
         if waiting:
             raw = waiting.pop()
@@ -51,18 +55,20 @@ def _take(size: int) -> np.ndarray:
     return np.empty(size + ALIGNMENT, np.uint8)
 
 
-def _give(raw: np.ndarray) -> None:
+def _sort_returned() -> None:
+    """Moves what came back to its size, and lets go of the longest unused beyond KEPT_BYTES; under the lock."""
     global _idle_bytes
-    with _lock:
+    while _returned:
+        raw = _returned.popleft()
         size = raw.nbytes - ALIGNMENT
         _idle.setdefault(size, []).append(raw)
         _idle.move_to_end(size)
         _idle_bytes += raw.nbytes
-        while _idle_bytes > KEPT_BYTES:
-            oldest = next(iter(_idle))
-            _idle_bytes -= _idle[oldest].pop().nbytes
-            if not _idle[oldest]:
-                del _idle[oldest]
+    while _idle_bytes > KEPT_BYTES:
+        oldest = next(iter(_idle))
+        _idle_bytes -= _idle[oldest].pop().nbytes
+        if not _idle[oldest]:
+            del _idle[oldest]
 
 
 def empty(shape: int | tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:

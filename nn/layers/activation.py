@@ -4,17 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from nn.layer import Cache, Layer, LayerSpec, Sample, register
+from nn.layer import Layer, LayerSpec, Sample, Saved, register
 
 
 class ReLU(Layer):
     """y = x where x > 0, else 0; slope 0 at x = 0."""
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         return self.ops.relu_forward(x)
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
-        return self.ops.relu_backward(dy, cache) if need_dx else None
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
+        return self.ops.relu_backward(dy, saved) if need_dx else None
 
 
 class LeakyReLU(Layer):
@@ -25,11 +25,11 @@ class LeakyReLU(Layer):
             raise ValueError(f"the slope of LeakyReLU is at least 0, found {negative_slope}")
         self.negative_slope = negative_slope
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         return self.ops.leaky_relu_forward(x, negative_slope=self.negative_slope)
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
-        return self.ops.leaky_relu_backward(dy, cache) if need_dx else None
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
+        return self.ops.leaky_relu_backward(dy, saved) if need_dx else None
 
     def __repr__(self) -> str:
         return f"LeakyReLU({self.negative_slope})"
@@ -38,21 +38,21 @@ class LeakyReLU(Layer):
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x))."""
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         return self.ops.sigmoid_forward(x)
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
-        return self.ops.sigmoid_backward(dy, cache) if need_dx else None
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
+        return self.ops.sigmoid_backward(dy, saved) if need_dx else None
 
 
 class Tanh(Layer):
     """y = tanh(x)."""
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         return self.ops.tanh_forward(x)
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
-        return self.ops.tanh_backward(dy, cache) if need_dx else None
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
+        return self.ops.tanh_backward(dy, saved) if need_dx else None
 
 
 def _torch(name: str) -> Any:

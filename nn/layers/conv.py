@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nn.init import make_weight
-from nn.layer import Cache, Layer, LayerSpec, Sample, register
+from nn.layer import Layer, LayerSpec, Sample, Saved, register
 from nn.parameter import Parameter
 from nn.reference.conv import conv2d_out_size
 
@@ -52,7 +52,7 @@ class Conv2d(Layer):
             return (*rows, *columns)
         return self.padding
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         return self.ops.conv2d_forward(
             x,
             self.weight.value,
@@ -61,9 +61,9 @@ class Conv2d(Layer):
             padding=self.pads(*x.shape[1:3]),
         )
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
         db = self.bias and self.bias.grad
-        return self.ops.conv2d_backward(dy, cache, self.weight.grad, db, need_dx=need_dx)
+        return self.ops.conv2d_backward(dy, saved, self.weight.grad, db, need_dx=need_dx)
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) != 4 or shape[3] != self.in_channels:

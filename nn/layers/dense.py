@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nn.init import make_weight
-from nn.layer import Cache, Layer, LayerSpec, Sample, register
+from nn.layer import Layer, LayerSpec, Sample, Saved, register
 from nn.parameter import Parameter
 
 
@@ -29,12 +29,12 @@ class Dense(Layer):
         self.weight = Parameter(make_weight(init, (in_features, out_features), rng, dtype))
         self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         return self.ops.dense_forward(x, self.weight.value, self.bias and self.bias.value)
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
         db = self.bias and self.bias.grad
-        return self.ops.dense_backward(dy, cache, self.weight.grad, db, need_dx=need_dx)
+        return self.ops.dense_backward(dy, saved, self.weight.grad, db, need_dx=need_dx)
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) != 2 or shape[1] != self.in_features:

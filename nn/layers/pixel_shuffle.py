@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nn.layer import Cache, Layer, LayerSpec, Sample, register
+from nn.layer import Layer, LayerSpec, Sample, Saved, register
 
 
 class PixelShuffle(Layer):
@@ -15,11 +15,11 @@ class PixelShuffle(Layer):
             raise ValueError(f"the factor of PixelShuffle is at least 1, found {factor}")
         self.factor = factor
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         return self.ops.pixel_shuffle_forward(x, factor=self.factor)
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
-        return self.ops.pixel_shuffle_backward(dy, cache) if need_dx else None
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
+        return self.ops.pixel_shuffle_backward(dy, saved) if need_dx else None
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         r = self.factor

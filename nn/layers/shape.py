@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nn.layer import Cache, Layer, LayerSpec, Sample, register
+from nn.layer import Layer, LayerSpec, Sample, Saved, register
 
 
 class Reshape(Layer):
@@ -20,11 +20,11 @@ class Reshape(Layer):
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = tuple(shape)
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         return x.reshape(self.out_shape(x.shape)), x.shape
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
-        return dy.reshape(cache) if need_dx else None
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
+        return dy.reshape(saved) if need_dx else None
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) < 1 or math.prod(shape[1:]) != math.prod(self.shape):
@@ -40,11 +40,11 @@ class Reshape(Layer):
 class Flatten(Layer):
     """x (N, ...) -> y (N, product of the rest), in memory order (H, W, C for pictures)."""
 
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         return x.reshape(self.out_shape(x.shape)), x.shape
 
-    def _backward(self, dy: np.ndarray, cache: Cache, need_dx: bool) -> np.ndarray | None:
-        return dy.reshape(cache) if need_dx else None
+    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
+        return dy.reshape(saved) if need_dx else None
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) < 1:

@@ -1,5 +1,7 @@
 """The registry as pytest parameters, random shapes, and how far two arrays are apart."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -12,19 +14,21 @@ SPECS = list(REGISTRY.values())
 CASES = [(spec, sample) for spec in SPECS for sample in spec.samples]
 
 
-def _parameters(kinds: set[str]) -> list:
-    return [
-        pytest.param(spec, sample, id=f"{spec.name} {describe(sample)} {sample.shape}")
-        for spec, sample in CASES
-        if spec.kind in kinds
-    ]
+def each(keep: Callable[[LayerSpec], bool]) -> pytest.MarkDecorator:
+    """Parametrizes over (spec, sample) of the specs to ``keep``."""
+    return pytest.mark.parametrize(
+        ("spec", "sample"),
+        [
+            pytest.param(spec, sample, id=f"{spec.name} {describe(sample)} {sample.shape}")
+            for spec, sample in CASES
+            if keep(spec)
+        ],
+    )
 
 
-each_case = pytest.mark.parametrize(
-    ("spec", "sample"), _parameters({"layer", "activation", "loss"})
-)
-each_layer = pytest.mark.parametrize(("spec", "sample"), _parameters({"layer", "activation"}))
-each_loss = pytest.mark.parametrize(("spec", "sample"), _parameters({"loss"}))
+each_case = each(lambda spec: True)
+each_layer = each(lambda spec: spec.kind != "loss")
+each_loss = each(lambda spec: spec.kind == "loss")
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
 each_fast_backend = pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "reference"])
 
