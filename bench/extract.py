@@ -80,12 +80,12 @@ def jitter(track: np.ndarray) -> tuple[float, float, float]:
     return float(centre), float(100 * second[2]), float(np.degrees(second[3]))
 
 
-def best_answers(clip: Path, frames: int) -> np.ndarray:
+def best_answers(clip: Path, every: int, frames: int) -> np.ndarray:
     """The landmarks (n, 5, 2) of the largest face as cv2.FaceDetectorYN itself gives them."""
     with quiet():
         net = cv2.FaceDetectorYN.create(str(MODEL), "", (32, 32), 0.6, 0.3)
     rows = []
-    for frame in islice(read_frames(clip), frames):
+    for frame in islice(read_frames(clip, step=every), frames):
         net.setInputSize(frame.image.shape[1::-1])
         _, faces = net.detect(cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
         if faces is not None:
@@ -129,12 +129,12 @@ def main(argv: list[str]) -> int:
         )
         steady.append((clip, alignments))
     if options.jitter_frames:
-        _print_jitter(steady, crop, options.jitter_frames)
+        _print_jitter(steady, crop, options.every, options.jitter_frames)
     return 0 if good else 1
 
 
 def _print_jitter(
-    clips: list[tuple[Path, list[Alignment]]], crop: CropDefinition, count: int
+    clips: list[tuple[Path, list[Alignment]]], crop: CropDefinition, every: int, count: int
 ) -> None:
     print(f"\n{'clip':<20}{'landmarks':<14}{'centre':>9}{'scale %':>9}{'roll deg':>10}{'moved':>9}")
     for clip, alignments in clips:
@@ -143,7 +143,7 @@ def _print_jitter(
         raw = crop_track(stored, crop)
         smooth = crop_track(smooth_landmarks(stored, frames), crop)
         away = np.hypot(*(smooth - raw)[:, :2].T) / np.exp(raw[:, 2])
-        best = crop_track(best_answers(clip, int(frames[-1]) + 1), crop)
+        best = crop_track(best_answers(clip, every, int(frames[-1]) // every + 1), crop)
         for name, track in (("best answer", best), ("stored", raw), ("smoothed", smooth)):
             moved = f"{np.percentile(away, 95):>9.4f}" if name == "smoothed" else ""
             centre, scale, roll = jitter(track)

@@ -4,7 +4,7 @@
                              then smoothed over time, so that the face does not tremble in the head
     2. what is it doing?     the frame's face square, cut as for training -> encoder -> code
     3. who shall it be?      code -> the other's decoder -> face square
-    4. back into the frame   its colours matched to the face it replaces, through a soft mask, with the
+    4. back into the frame   its colours matched to the faces it replaces, through a soft mask, with the
                              inverse of the alignment
 
 Frames without a face pass unchanged. Size, frame rate, timestamps and sound are the source's.
@@ -18,10 +18,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from swap.data import FaceSet
+from swap.data import ColourMatch, FaceSet, even_spread
 from swap.data.faces import OVERSAMPLE
+from swap.data.unusual import eye_distances
 from swap.errors import UserError
-from swap.faces.align import crop_matrix, paste, smooth_landmarks, warp_crop
+from swap.faces.align import (
+    TEMPLATE,
+    CropDefinition,
+    crop_matrix,
+    paste,
+    smooth_landmarks,
+    umeyama,
+    warp_crop,
+)
 from swap.faces.detect import Detector
 from swap.faces.records import read_alignments
 from swap.model import FACE_SIZE
@@ -33,15 +42,14 @@ TOOL = "latentface swap convert"
 BATCH = 16
 CROP = 256  # the stored crop's size: frames go the way that training faces went
 
-# The mask, in units of the face square's side: a rounded shape from above the brows to the chin and from
-# cheek to cheek, which fades out over FADE.
-MASK_HALF_WIDTH, MASK_HALF_HEIGHT, MASK_BELOW, FADE = 0.36, 0.44, 0.0, 0.11
+# The mask, in eye distances of the aligned face: an ellipse from above the brows to the chin and from cheek to
+# cheek, which fades to 0 over the outer FADE of its radius and over EDGE before the border of the square.
+MASK_HALF_WIDTH, MASK_HALF_HEIGHT, MASK_BELOW_EYES, FADE, EDGE = 1.05, 1.40, 0.60, 0.30, 0.24
 
-# Colour is matched by gain and offset for each channel. Larger gains would only amplify noise.
-GAIN_LIMITS = (0.7, 1.4)
-COLOUR_MEMORY = (
-    0.9  # of the match of one frame kept for the next: light changes slowly, noise does not
-)
+# Colour is matched over the middle of the face, where no background and no hair can reach, with one gain for
+# all channels: larger ones amplify noise, and one a channel tints what is not skin.
+COLOUR_RADIUS, GAIN_LIMITS = 0.7, (0.8, 1.25)
+COLOUR_FRAMES = 64  # of the video, evenly spread, from which the match is made
 
 
 @dataclass(frozen=True)
@@ -56,46 +64,42 @@ class ConvertReport:
     skipped: list[tuple[str, str]]
 
 
-def face_mask(size: int) -> np.ndarray:
-    """The soft mask (size, size) float32 in [0, 1] of the face square: 1 on the face, 0 at its border."""
-    along = (np.arange(size) + 0.5) / size - 0.5
-    x, y = along[None, :] / MASK_HALF_WIDTH, (along[:, None] - MASK_BELOW) / MASK_HALF_HEIGHT
-    radius = (np.abs(x) ** 2.5 + np.abs(y) ** 2.5) ** (1 / 2.5)  # between an ellipse and a box
-    inside = np.clip((1 - radius) * MASK_HALF_WIDTH / FADE, 0, 1)
+def face_mask(size: int, turn: float = 0.0) -> np.ndarray:
+    """The soft mask (size, size) float32 in [0, 1] of the face square: 1 on the face, 0 at its border.
+
+    turn: how far the face is turned, as ``face_turn`` measures it; the mask moves along with the outline.
+    """
+    x, y = eye_distances(size)
+    radius = np.hypot((x - turn) / MASK_HALF_WIDTH, (y - MASK_BELOW_EYES) / MASK_HALF_HEIGHT)
+    crop = CropDefinition()
+    border = crop.face_side / 2 - np.maximum(np.abs(x), np.abs(y - crop.centre_y))
+    inside = np.clip(np.minimum((1 - radius) / FADE, border / EDGE), 0, 1)
     return (inside * inside * (3 - 2 * inside)).astype(np.float32)
 
 
-class ColourFollower:
-    """Matches the colours of new faces to those of the faces they replace, smoothly over time.
+def face_turn(landmarks: np.ndarray) -> float:
+    """How far a face is turned to the side, in eye distances: how far the nose of its aligned landmarks lies beside
+    the line from the middle of the eyes to the middle of the mouth. The far cheek is hidden by about as much,
+    so the outline, seen from the aligned landmarks, moves away from where the nose points."""
+    matrix = umeyama(landmarks, TEMPLATE)
+    right_eye, left_eye, nose, right_mouth, left_mouth = landmarks @ matrix[:, :2].T + matrix[:, 2]
+    along = 0.6 * (right_eye + left_eye) / 2 + 0.4 * (right_mouth + left_mouth) / 2
+    return float(along[0] - nose[0])
 
-    y = gain x + offset for each channel, so that mean and deviation under the mask are those of the face replaced;
-    both are averaged over time with weight COLOUR_MEMORY, so that single frames do not flicker.
+
+def match_colours(new: np.ndarray, replaced: np.ndarray) -> ColourMatch:
+    """The match that gives faces ``new`` (N, S, S, 3) the colours of the faces they replace, (N, S, S, 3) in [0, 1].
+
+    One gain, that of the deviations, and an offset for each channel, over the middle of all faces: a constant of
+    the video. Matched frame by frame, an open mouth or a closed eye would change the colour of the skin.
     """
-
-    def __init__(self, mask: np.ndarray) -> None:
-        self._weight = (mask / mask.sum())[..., None]
-        self._gain: np.ndarray | None = None
-        self._offset: np.ndarray | None = None
-
-    def forget(self) -> None:
-        """The next face has nothing to do with the last (a cut, or a gap)."""
-        self._gain = None
-
-    def __call__(self, new: np.ndarray, replaced: np.ndarray) -> np.ndarray:
-        """``new`` (S, S, 3) in [0, 1] with the colours of ``replaced`` (S, S, 3)."""
-        (mean_new, std_new), (mean, std) = self._statistics(new), self._statistics(replaced)
-        gain = np.clip(std / np.maximum(std_new, 1e-3), *GAIN_LIMITS)
-        offset = mean - gain * mean_new
-        if self._gain is not None:
-            gain = COLOUR_MEMORY * self._gain + (1 - COLOUR_MEMORY) * gain
-            offset = COLOUR_MEMORY * self._offset + (1 - COLOUR_MEMORY) * offset
-        self._gain, self._offset = gain, offset
-        return np.clip(new * gain + offset, 0, 1, dtype=np.float32)
-
-    def _statistics(self, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean = (face * self._weight).sum((0, 1))
-        variance = (((face - mean) ** 2) * self._weight).sum((0, 1))
-        return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+    x, y = eye_distances(new.shape[1])
+    radius = np.hypot(x / MASK_HALF_WIDTH, (y - MASK_BELOW_EYES) / MASK_HALF_HEIGHT)
+    middle = radius < COLOUR_RADIUS
+    new, replaced = new[:, middle], replaced[:, middle]
+    spread = [np.sqrt(faces.var((0, 1)).mean()) for faces in (replaced, new)]
+    gain = np.clip(spread[0] / max(spread[1], 1e-6), *GAIN_LIMITS)
+    return ColourMatch(np.full(3, gain), replaced.mean((0, 1)) - gain * new.mean((0, 1)))
 
 
 def convert(
@@ -131,8 +135,7 @@ def convert(
     skipped: list[tuple[str, str]] = []
     passed: list[int] = []
     swapped = done = 0
-    mask = face_mask(FACE_SIZE)
-    follower = ColourFollower(mask)
+    colours = _colours_of(source, where, run, to)
     mark = Mark(
         SourceType.SWAPPED,
         TOOL,
@@ -150,7 +153,7 @@ def convert(
     ) as writer:
         stream = read_frames(source, on_skip=lambda name, why: skipped.append((name, why)))
         while batch := list(islice(stream, BATCH)):
-            made = _swap_batch(batch, where, run, to, mask, follower)
+            made = _swap_batch(batch, where, run, to, colours)
             for frame, image in zip(batch, made, strict=True):
                 if frame.index in where:
                     swapped += 1
@@ -169,25 +172,39 @@ def _swap_batch(
     where: dict[int, np.ndarray],
     run: TrainedRun,
     to: str,
-    mask: np.ndarray,
-    follower: ColourFollower,
+    colours: ColourMatch,
 ) -> Iterator[np.ndarray]:
     """The images of ``batch``, with the face of each that has one replaced."""
     with_face = [frame for frame in batch if frame.index in where]
-    side = "a" if to == "b" else "b"
     if with_face:
-        squares = face_squares_of(with_face, where, run)
-        new = run.model.swap(squares, side, to)
+        new = run.model.swap(face_squares_of(with_face, where, run), other(to), to)
     at = 0
     for frame in batch:
         if frame.index not in where:
-            follower.forget()
             yield frame.image
             continue
-        face = follower(new[at], squares[at])
-        matrix = crop_matrix(where[frame.index], FACE_SIZE, run.crop, margin=False)
-        yield paste(frame.image, face, matrix, mask)
+        landmarks = where[frame.index]
+        face = colours.apply(new[at])
+        matrix = crop_matrix(landmarks, FACE_SIZE, run.crop, margin=False)
+        yield paste(frame.image, face, matrix, face_mask(FACE_SIZE, face_turn(landmarks)))
         at += 1
+
+
+def other(side: str) -> str:
+    """The side that is not ``side``."""
+    return "a" if side == "b" else "b"
+
+
+def _colours_of(
+    source: Path, where: dict[int, np.ndarray], run: TrainedRun, to: str
+) -> ColourMatch:
+    """The colour match of a whole video, from COLOUR_FRAMES of the frames that have a face."""
+    numbers = sorted(where)
+    wanted = {numbers[i] for i in even_spread(len(numbers), COLOUR_FRAMES)}
+    stop = max(wanted) + 1
+    frames = [f for f in read_frames(source, stop=stop) if f.index in wanted]
+    squares = face_squares_of(frames, where, run)
+    return match_colours(run.model.swap(squares, other(to), to), squares)
 
 
 def face_squares_of(
@@ -211,9 +228,9 @@ def _detect(
     landmarks, several = {}, 0
     total = probe(source).frames
     for done, frame in enumerate(read_frames(source), start=1):
-        found = detector.detect(frame.image)
+        found = detector.find(frame.image)
         if found:
-            landmarks[frame.index] = found[0].landmarks
+            landmarks[frame.index] = detector.refine(frame.image, found[0]).landmarks
             several += len(found) > 1
         progress("looking for faces", done, max(done, total))
     return landmarks, several

@@ -89,14 +89,18 @@ def make_encoder(preset: Preset, rng: np.random.Generator, init: str = "glorot")
     )
 
 
-def make_decoder(preset: Preset, rng: np.random.Generator, init: str = "glorot") -> nn.Sequential:
+def make_decoder(
+    preset: Preset, rng: np.random.Generator, init: str = "glorot", last_gain: float = 1.0
+) -> nn.Sequential:
     """(N, 8, 8, 4c) -> logits (N, 64, 64, 3); the sigmoid after them is the model's own."""
     c = preset.width
+    last = nn.Conv2d(c // 2, 3, 5, padding="same", rng=rng)
+    last.weight.value *= np.float32(last_gain)
     return nn.Sequential(
         *_upscale(4 * c, 2 * c, init, rng),
         *_upscale(2 * c, c, init, rng),
         *_upscale(c, c // 2, init, rng),
-        nn.Conv2d(c // 2, 3, 5, padding="same", rng=rng),
+        last,
     )
 
 
@@ -128,7 +132,8 @@ class SwapModel(nn.Layer):
     """One encoder and any number of decoders, by the name of the side.
 
     Each network's weights come from a random stream of its own, (seed, number): one decoder more changes
-    no other. ``init`` is the convolutions' initializer, "glorot" (2017) or "he".
+    no other. ``init`` is the convolutions' initializer, "glorot" (2017) or "he"; ``last_gain`` scales the
+    initial weights of each decoder's last layer, so that it starts near its prior.
     """
 
     def __init__(
@@ -137,6 +142,7 @@ class SwapModel(nn.Layer):
         *,
         seed: int = 0,
         init: str = "glorot",
+        last_gain: float = 1.0,
         sides: tuple[str, ...] = SIDES,
     ) -> None:
         def stream(number: int) -> np.random.Generator:
@@ -145,7 +151,7 @@ class SwapModel(nn.Layer):
         self.preset = preset
         self.encoder = make_encoder(preset, stream(0), init)
         self.decoders = {
-            side: make_decoder(preset, stream(1 + number), init)
+            side: make_decoder(preset, stream(1 + number), init, last_gain)
             for number, side in enumerate(sides)
         }
         self.sigmoid = nn.Sigmoid()

@@ -10,9 +10,12 @@ While both losses fall, the swap can get worse.
                   tells A from B; it is taken out, and what is left is what the face *does*.
     prior         Each decoder starts from its person's mean picture: its output is sigmoid(network + logit(mean)).
                   So the network, too, says only what differs from the mean.
-    rare          Closed eyes and open mouths are a few frames in a hundred, and a loss averaged over frames can
+    unusual       Closed eyes and open mouths are a few frames in a hundred, and a loss averaged over frames can
                   ignore them. Faces are drawn in proportion to how far their eyes and mouth lie from the usual.
-    focus         The loss counts the face more than its surroundings, which the mask cuts off in the end.
+    focus         The loss counts the face more than its surroundings, which the mask cuts off in the end, and the
+                  eyes and the mouth most.
+    gentle        The random warp and the turns are smaller than those of 2017: with a run of minutes there is no
+                  time to overfit, and what need not be undone leaves room for detail.
     he, cooldown  Weights that keep the signal's variance through LeakyReLU, a learning rate twenty times
                   that of 2017, falling to nearly 0 at the end: a run of minutes instead of days.
 
@@ -28,33 +31,46 @@ from swap.errors import UserError
 
 @dataclass(frozen=True)
 class Recipe:
-    """init: of the convolutions. cooldown: the last part of a run over which the learning rate falls
-    linearly to 2 % of its value. rare: exponent of the weight of unusual frames, 0 draws all alike.
-    colour_match: shift the colours of A to B's (2017). The rest: see the top of this file."""
+    """What the top of this file describes.
+
+    init: of the convolutions. last_gain: factor on the initial weights of a decoder's last layer. warm_up: steps over
+    which the learning rate rises; cooldown: the last part of a run over which it falls, linearly, to 2 %.
+    colour_match: bring the colours of A to B's. rotation (degrees), shift and noise (of the square's side) and
+    mirror (probability): of the random warp.
+    """
 
     name: str
     learning_rate: float
     beta1: float
     init: str
     eps: float = 1e-8
+    last_gain: float = 1.0
     standardise: bool = False
     prior: bool = False
     focus: bool = False
-    rare: float = 0.0
+    unusual: bool = False
+    warm_up: int = 0
     cooldown: float = 0.0
     colour_match: bool = False
+    rotation: float = 10.0
+    shift: float = 0.05
     noise: float = 5 / 160
     mirror: float = 0.5
 
     def augmentation(self) -> Augmentation:
         """The random warp of this recipe."""
-        return Augmentation(noise=self.noise, mirror=self.mirror)
+        return Augmentation(
+            rotation=self.rotation, shift=self.shift, noise=self.noise, mirror=self.mirror
+        )
 
-    def rate_at(self, progress: float) -> float:
-        """The learning rate at a progress of 0 to 1 through the run."""
-        if not self.cooldown:
-            return self.learning_rate
-        return self.learning_rate * min(1.0, max(0.02, (1 - progress) / self.cooldown))
+    def rate_at(self, step: int, progress: float) -> float:
+        """The learning rate of step ``step`` = 0, 1, ..., at a progress of 0 to 1 through the run."""
+        rate = self.learning_rate
+        if self.warm_up:
+            rate *= min(1.0, (step + 1) / self.warm_up)
+        if self.cooldown:
+            rate *= min(1.0, max(0.02, (1 - progress) / self.cooldown))
+        return rate
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, for a checkpoint."""
@@ -69,11 +85,16 @@ RECIPES = {
             learning_rate=1e-3,
             beta1=0.9,
             init="he",
+            last_gain=0.2,
             standardise=True,
             prior=True,
             focus=True,
-            rare=2.0,
+            unusual=True,
+            warm_up=100,
             cooldown=0.4,
+            rotation=5.0,
+            shift=0.025,
+            noise=0.02,
         ),
         Recipe(
             "2017",

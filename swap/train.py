@@ -20,7 +20,7 @@ import numpy as np
 import nn
 from nn.train import Budget, Chore, DivergenceError, Outcome, StopRequest, train
 from swap.data import Batches, ColourMatch, FaceSet, Prefetcher, even_spread
-from swap.data.unusual import eye_distances, features, unusual
+from swap.data.unusual import eye_distances, eye_window, mouth_window, unusual
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
 from swap.memory import MemoryEstimate, estimate_memory
@@ -39,13 +39,12 @@ from swap.run import (
 
 BATCH_SIZE = 16  # faces a side
 SAVE_EVERY, PREVIEW_EVERY, FIRST_PREVIEW = 120.0, 30.0, 5.0  # seconds
-LOOKS_BATCHES = 32  # of which a person's mean and deviation pictures are made
+LOOKS_FACES = 1024  # of which a person's mean and deviation pictures are made
 SMOOTH, FLOOR = (
     5,
     np.float32(0.03),
 )  # deviation pictures are averaged over SMOOTH pixels, kept above FLOOR
 SHEET_FACES = 6
-FOCUS = 2.0  # how much more the eyes and the mouth count than the rest of the face
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,6 @@ class Trainer:
         self.steps, self.seconds, self.resumed = 0, 0.0, has_run(folder)
         if self.resumed:
             self._check_same(run_facts(folder))
-        self.model = SwapModel(preset, seed=seed, init=recipe.init)
-        self.arena = nn.Arena(self.model.named_parameters())
-        self.optimizer = nn.Adam(
-            self.arena, recipe.learning_rate, beta1=recipe.beta1, eps=recipe.eps
-        )
-        self.losses: dict[str, list[float]] = {side: [] for side in SIDES}
         match = ColourMatch.fit(faces["a"], faces["b"]) if recipe.colour_match else None
         self.batches = Batches(
             faces["a"],
@@ -97,10 +90,16 @@ class Trainer:
             FACE_SIZE,
             augmentation=recipe.augmentation(),
             match_a=match,
-            weights_a=unusual(faces["a"], recipe.rare) if recipe.rare else None,
-            weights_b=unusual(faces["b"], recipe.rare) if recipe.rare else None,
+            weights_a=unusual(faces["a"]) if recipe.unusual else None,
+            weights_b=unusual(faces["b"]) if recipe.unusual else None,
         )
         self.weight = focus_weight(FACE_SIZE) if recipe.focus else None
+        self.model = SwapModel(preset, seed=seed, init=recipe.init, last_gain=recipe.last_gain)
+        self.arena = nn.Arena(self.model.named_parameters())
+        self.optimizer = nn.Adam(
+            self.arena, recipe.learning_rate, beta1=recipe.beta1, eps=recipe.eps
+        )
+        self.losses: dict[str, list[float]] = {side: [] for side in SIDES}
         if self.resumed:
             facts, history = load_run(folder, self.model, self.arena, self.optimizer)
             self.steps, self.seconds = facts["steps"], float(facts["seconds"])
@@ -133,9 +132,14 @@ class Trainer:
     ) -> Outcome:
         """Trains until ``budget`` (of steps and seconds in all) is spent or ``stop`` is requested; saves at the end.
 
-        Raises DivergenceError where a loss is no number; the last save is then left as it is.
+        Raises DivergenceError where a loss or a weight is no number; the last save is then left as it is.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"the run folder {self.folder} cannot be made: {error.strerror}; name another"
+            ) from error
         stop = stop or StopRequest()
         rate = Rate()
 
@@ -146,7 +150,7 @@ class Trainer:
                 if ready != number:
                     raise RuntimeError(f"batch {ready} came for step {number}")
                 share = budget.progress(number, self.seconds)
-                return self.step(number, batch, self.recipe.rate_at(share))
+                return self.step(number, batch, self.recipe.rate_at(number, share))
 
             def on_step(steps: int, seconds: float, losses: Sequence[float]) -> None:
                 self.steps, self.seconds = steps, seconds
@@ -175,7 +179,9 @@ class Trainer:
         return outcome
 
     def save(self) -> None:
-        """Writes the checkpoint."""
+        """Writes the checkpoint; DivergenceError, and nothing written, where a weight is no number."""
+        if not np.isfinite(self.arena.values.sum()):  # a loss may be finite for one step more
+            raise DivergenceError(f"the weights are not finite after step {self.steps}")
         history = {side: np.array(self.losses[side], np.float32) for side in SIDES}
         try:
             save_run(self.folder, self.model, self.arena, self.optimizer, history, self.facts())
@@ -240,8 +246,17 @@ class Trainer:
                 )
 
     def _looks(self) -> dict[str, Looks]:
-        """Mean and deviation pictures of each side, from its first augmented batches."""
-        batches = [self.batches.at(number) for number in range(LOOKS_BATCHES)]
+        """Mean and deviation pictures of each side, from augmented batches in which every face is alike."""
+        even = Batches(
+            self.faces["a"],
+            self.faces["b"],
+            self.seed,
+            self.batch_size,
+            FACE_SIZE,
+            augmentation=self.recipe.augmentation(),
+            match_a=self.batches.sides[0][1],
+        )
+        batches = [even.at(number) for number in range(-(-LOOKS_FACES // self.batch_size))]
         looks = {}
         for index, side in enumerate(SIDES):
             inputs = np.concatenate([batch[2 * index] for batch in batches])
@@ -287,13 +302,14 @@ def face_window(size: int) -> np.ndarray:
 def focus_weight(size: int) -> np.ndarray:
     """(size, size, 1) float32, mean 1: how much each pixel of the face square counts in the loss.
 
-    1 on the face, a tenth around it, where the mask of the conversion cuts off; up to three times as much
-    at the eyes and the mouth, which are small and carry the expression.
+    1 on the face and a tenth around it, where the mask of the conversion cuts off; up to four times as much at the
+    eyes and the mouth and five more right on the eyes, which are small and carry the expression.
     """
     x, y = eye_distances(size)
-    radius = np.hypot(x / 1.15, (y - CropDefinition().centre_y) / 1.35)
+    radius = np.hypot(x / 1.2, (y - CropDefinition().centre_y) / 1.5)
     weight = 0.1 + 0.9 * np.clip((1.1 - radius) / 0.25, 0, 1)
-    weight *= 1 + FOCUS * np.minimum(features(x, y).sum(0), 1)
+    eyes = eye_window(x, y)
+    weight *= 1 + 3 * np.minimum(eyes + mouth_window(x, y), 1) + 5 * eye_window(x, y, (0.28, 0.15))
     return (weight / weight.mean())[..., None].astype(np.float32)
 
 

@@ -6,6 +6,13 @@ product in vector registers), ``gemm.py`` (the same in cache-sized blocks), ``ro
 pools on the same cores would wait for each other.
 """
 
+import os
+
+# Threads that wait for the next parallel loop sleep instead of spinning. Spinning gains microseconds on an idle
+# machine; on one that does anything else, threads spin on the core that the last one still needs, and a step takes
+# several times as long. OpenMP reads this when Numba first loads it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from nn.cpu.activation import (
     leaky_relu_backward,
     leaky_relu_forward,

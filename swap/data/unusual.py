@@ -1,11 +1,15 @@
 """How unusual a face's eyes and mouth are: closed eyes and open mouths are a few frames in a hundred.
 
-    patch        the grey picture under a soft window (both eyes, or the mouth), its mean taken off, so that light
-                 does not count
-    distance     root of the windowed sum of squares between a face's patch and the median patch
-    weight       sum over the windows of clip(distance / median distance, 1/2, 4)^exponent
+    eyes     the grey picture under a tight soft window over each eye, brought to mean 0 and deviation 1 (light does not
+             count), against the median of the frames around it in time (where somebody looks changes
+             slowly, a blink is over in a fifth of a second)
+    mouth    the grey picture under a window over the mouth, its mean taken off, against the median of all faces
 
-Drawing faces in proportion to the weight shows the network all expressions about as often as each other.
+    distance d = root of the windowed sum of squares between patch and median, over the median distance
+    weight   = eyes' clip(d, 1/2, 4)^3 + mouth's clip(d, 1/2, 4)^2, each brought to mean 1
+
+Drawing faces in proportion to the weight shows the network closed eyes and open mouths more often than they
+happen, and so makes them worth learning.
 """
 
 import cv2
@@ -16,8 +20,11 @@ from swap.faces.align import TEMPLATE, CropDefinition
 
 SIZE = 64  # pixels of the square on which patches are compared
 LIMITS = (0.5, 4.0)
+EYE_EXPONENT, MOUTH_EXPONENT = 3.0, 2.0
 # Half widths and heights of the windows, in eye distances.
-EYE, MOUTH = (0.32, 0.20), (0.50, 0.35)
+TIGHT_EYE, EYE, MOUTH = (0.25, 0.13), (0.28, 0.17), (0.50, 0.30)
+AROUND, STRIDE = 20, 4  # faces before and after, of which every fourth is looked at
+SEEN = 0.05  # of a window: where it is lower, its pixels are left out
 BLOCK = 256  # faces at a time
 
 
@@ -28,32 +35,58 @@ def eye_distances(size: int, crop: CropDefinition | None = None) -> tuple[np.nda
     return np.meshgrid(along, along + crop.centre_y)
 
 
-def features(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(3, *x.shape): soft windows over the right eye, the left eye and the mouth of an aligned face."""
-    mouth = TEMPLATE[3:].mean(0)
-    places = ((TEMPLATE[0], EYE), (TEMPLATE[1], EYE), (mouth, MOUTH))
-    return np.array(
-        [
-            np.exp(-0.5 * (((x - cx) / half_x) ** 2 + ((y - cy) / half_y) ** 2))
-            for (cx, cy), (half_x, half_y) in places
-        ]
-    )
+def eye_window(x: np.ndarray, y: np.ndarray, half: tuple[float, float] = EYE) -> np.ndarray:
+    """1 on either eye of an aligned face, falling off like a Gaussian; x, y in eye distances."""
+    return np.maximum(*(_bell(x, y, TEMPLATE[i], half) for i in (0, 1)))
 
 
-def unusual(faces: FaceSet, exponent: float) -> np.ndarray:
-    """The weight (F,) float64 of each face, mean 1; exponent 0 makes all alike."""
-    patches = np.empty((len(faces), SIZE, SIZE), np.float32)
+def mouth_window(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """1 on the mouth of an aligned face, falling off like a Gaussian; x, y in eye distances."""
+    return _bell(x, y, TEMPLATE[3:].mean(0), MOUTH)
+
+
+def _bell(
+    x: np.ndarray, y: np.ndarray, centre: np.ndarray, half: tuple[float, float]
+) -> np.ndarray:
+    return np.exp(-0.5 * (((x - centre[0]) / half[0]) ** 2 + ((y - centre[1]) / half[1]) ** 2))
+
+
+def unusual(faces: FaceSet) -> np.ndarray:
+    """The weight (F,) float64 of each face, mean 1. The faces stand in the order of their video."""
+    grid = eye_distances(SIZE)
+    eyes, mouth = eye_window(*grid, TIGHT_EYE), mouth_window(*grid)
+    eye_patches = _patches(faces, eyes)
+    level = eye_patches - _mean(eye_patches, eyes)
+    level /= np.sqrt(_mean(level**2, eyes)) + 1e-6
+    usual = np.empty_like(level)
+    for i in range(len(level)):
+        usual[i] = np.median(level[max(0, i - AROUND) : i + AROUND + 1 : STRIDE], axis=0)
+    weight = _weight(level - usual, eyes, EYE_EXPONENT)
+    mouth_patches = _patches(faces, mouth)
+    level = mouth_patches - _mean(mouth_patches, mouth)
+    return (weight + _weight(level - np.median(level, axis=0), mouth, MOUTH_EXPONENT)) / 2
+
+
+def _patches(faces: FaceSet, window: np.ndarray) -> np.ndarray:
+    """(F, P) float32: the grey pixels of each face, slightly smoothed, where the window is not small."""
+    where = window > SEEN
+    patches = np.empty((len(faces), np.count_nonzero(where)), np.float32)
     for start in range(0, len(faces), BLOCK):
         squares = faces.squares(np.arange(start, min(start + BLOCK, len(faces))), SIZE)
         for patch, square in zip(patches[start:], squares, strict=False):
-            patch[...] = cv2.blur(square.mean(2), (3, 3))
-    right, left, mouth = features(*eye_distances(SIZE)).astype(np.float32)
-    weight = np.zeros(len(faces))
-    for window in (np.maximum(right, left), mouth):
-        means = np.tensordot(patches, window, 2) / window.sum()
-        level = patches - means[:, None, None]
-        apart = level - np.median(level, axis=0)
-        distance = np.sqrt(np.einsum("fyx,fyx,yx->f", apart, apart, window, optimize=True))
-        distance /= max(float(np.median(distance)), 1e-9)
-        weight += np.clip(distance, *LIMITS) ** exponent
+            patch[...] = cv2.blur(square.mean(2), (3, 3))[where]
+    return patches
+
+
+def _mean(patches: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """(F, 1): the mean of each patch under the window."""
+    seen = window[window > SEEN].astype(np.float32)
+    return (patches @ seen / seen.sum())[:, None]
+
+
+def _weight(apart: np.ndarray, window: np.ndarray, exponent: float) -> np.ndarray:
+    """(F,) weights, mean 1, of patches that lie ``apart`` (F, P) from the usual."""
+    distance = np.sqrt(_mean(apart**2, window)[:, 0]).astype(np.float64)
+    distance /= max(float(np.median(distance)), 1e-9)
+    weight = np.clip(distance, *LIMITS) ** exponent
     return weight / weight.mean()

@@ -26,6 +26,7 @@ TEMPLATE.setflags(write=False)
 
 # Eight taps: a crop put back unchanged is 3 to 5 dB nearer to its frame than with the cubic kernel.
 _INTERPOLATION = cv2.INTER_LANCZOS4
+_LARGEST = 4096  # side in pixels of what `warp_crop` averages: landmarks gone mad cost no gigabytes
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def warp_crop(
     sampled several times finer and averaged, so that fine structure does not alias. Raises
     ValueError where `matrix` is no similarity.
     """
-    fine = max(1, round(1 / _scale(matrix)))
+    fine = max(1, min(round(1 / _scale(matrix)), _LARGEST // size))
     # pixel u of the crop covers the pixels fine*u ... fine*u + fine-1 of the finer one
     finer = fine * np.asarray(matrix, np.float64)
     finer[:, 2] += (fine - 1) / 2

@@ -35,6 +35,7 @@ _CANDIDATE_SCORE = 0.3  # answers below this are no part of an average
 _SAME_FACE = 0.5  # intersection over union with the best answer, to be averaged with it
 _OVERLAP = 0.3  # a second face may overlap the first by this much, as in OpenCV's own sample
 _TOP_K = 5000
+_SMALLEST = 10  # pixels of the smallest face YuNet knows; OpenCV 4 sees ghosts in thinner pictures
 _VIEW = 96  # side in pixels of a view of `refine`; a multiple of 32 needs no padding
 _EYES = ((24.0,), (20.0, 24.0, 28.0))  # eye distances in pixels in the views of the two rounds
 _ROLL_GAIN = 2.0  # true roll over the roll that YuNet shows, about
@@ -124,12 +125,16 @@ class Detector:
 
     def _look(self, rgb: np.ndarray, threshold: float) -> list[Detection]:
         """All faces in one picture at its own size, each the mean of YuNet's answers for it."""
+        if min(rgb.shape[:2]) < _SMALLEST:
+            return []
         net = self._net()
         net.setInputSize((rgb.shape[1], rgb.shape[0]))
         _, rows = net.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         faces = []
         rows = np.empty((0, 15)) if rows is None else rows.astype(np.float64)
         rows = rows[np.isfinite(rows).all(1)]
+        sides = rows[:, 2:4]
+        rows = rows[((sides > 0) & (sides < 2 * max(rgb.shape))).all(1)]
         rows = rows[np.argsort(-rows[:, 14], kind="stable")]
         while len(rows) and rows[0, 14] >= threshold:
             overlap = _overlap(rows[0, :4], rows[:, :4])
@@ -146,7 +151,7 @@ class Detector:
     def _net(self) -> "cv2.FaceDetectorYN":
         """This thread's network: cv2's object keeps its input between calls."""
         if not hasattr(self._per_thread, "net"):
-            with _quiet():
+            with quiet():
                 net = cv2.FaceDetectorYN.create(
                     "onnx",
                     self._model,
@@ -190,9 +195,12 @@ _log_level = threading.Lock()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without OpenCV 5's warning that its new engine takes no targets; none is asked for."""
-    logging = cv2.utils.logging
+    logging = getattr(cv2.utils, "logging", None)
+    if logging is None:  # OpenCV 4, which does not warn
+        yield
+        return
     with _log_level:
         level = logging.getLogLevel()
         logging.setLogLevel(logging.LOG_LEVEL_ERROR)

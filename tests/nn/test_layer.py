@@ -30,7 +30,7 @@ def test_sequential_is_its_layers_one_after_the_other(net, x):
     for _, layer in net.layers:
         expected, _ = layer.forward(expected)
     np.testing.assert_array_equal(y, expected)
-    assert len(cache) == len(net) == 5
+    assert len(cache.saved) == len(net) == 5
     assert net.out_shape((3, 5)) == y.shape == (3, 2)
 
 

@@ -9,6 +9,7 @@ import pytest
 from swap.faces.align import (
     TEMPLATE,
     CropDefinition,
+    _parabola_weights,
     crop_matrix,
     paste,
     smooth_landmarks,
@@ -223,6 +224,17 @@ def test_paste_at_and_beyond_the_edge(shift):
     assert (out[outside] == 10).all()
 
 
+@pytest.mark.parametrize("degrees", [0, 33, 90])
+def test_paste_touches_all_that_the_crop_covers(degrees):
+    # the whole frame at once, where `paste` works on the part that it computed
+    matrix = similarity(1.2, degrees, 20, -10)
+    out = paste(np.zeros((90, 110, 3), np.float32), np.ones((40, 40, 3)), matrix, np.ones((40, 40)))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    covered = cv2.warpAffine(np.ones((40, 40), np.float32), matrix, (110, 90), flags=flags)
+    assert 300 < covered.sum() < 1200
+    np.testing.assert_allclose(out[..., 0], covered, atol=1e-5)
+
+
 def test_a_matrix_that_is_no_similarity_is_refused():
     image = np.zeros((9, 9, 3), np.uint8)
     for bad in (np.zeros((2, 3)), similarity(1, 0, 0, 0) * [[-1], [1]]):
@@ -246,10 +258,17 @@ def test_smoothing_keeps_constant_acceleration_exactly():
 
 def test_smoothing_equals_the_savitzky_golay_filter_where_all_weights_are_equal():
     # Savitzky and Golay's table for a parabola over 7 points, which a huge sigma approaches.
-    from swap.faces.align import _parabola_weights
-
     table = np.array([-2, 3, 6, 7, 6, 3, -2]) / 21
     np.testing.assert_allclose(_parabola_weights(3, 3, 1e6), table, atol=1e-9)
+
+
+@pytest.mark.parametrize(("before", "after"), [(6, 6), (0, 6), (2, 1)])
+def test_smoothing_is_the_weighted_fit_of_a_parabola(before, after):
+    t = np.arange(-before, after + 1)
+    y = np.random.default_rng(7).normal(size=len(t))
+    # polyfit multiplies residuals by w, so w is the square root of the Gaussian
+    fit = np.polyfit(t, y, 2, w=np.exp(-(t**2) / (2 * 2.0**2)) ** 0.5)
+    assert _parabola_weights(before, after, 2.0) @ y == pytest.approx(fit[2])
 
 
 def test_smoothing_removes_jitter_and_keeps_motion():

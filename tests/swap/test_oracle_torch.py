@@ -1,0 +1,149 @@
+"""PyTorch as a second oracle of the whole swapper: twenty Adam steps of `lite`, loss by loss.
+
+The network is written here anew from the description of 2017, with PyTorch's own layers.
+"""
+
+import cv2
+import numpy as np
+import pytest
+
+from swap.data import FaceSet
+from swap.faces.align import CropDefinition
+from swap.model import PRESETS
+from swap.recipe import RECIPES
+from swap.train import Trainer
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[oracle]'")
+pytestmark = pytest.mark.oracle
+
+STEPS, BATCH = 20, 16
+SLOPE = 0.1
+
+
+def people():
+    """Two people drawn as blurred noise about a mean of their own; 40 pictures each."""
+    rng = np.random.default_rng(0)
+    sets = {}
+    for side in "ab":
+        mean = rng.integers(40, 216, (5, 5, 3))
+        coarse = np.clip(mean + rng.integers(-60, 61, (40, 5, 5, 3)), 0, 255).astype(np.uint8)
+        large = [cv2.resize(c, (96, 96), interpolation=cv2.INTER_CUBIC) for c in coarse]
+        sets[side] = FaceSet(np.stack(large), 4 / 3)
+    return sets
+
+
+class Conv(torch.nn.Conv2d):
+    """TensorFlow's "same": a 5x5 kernel of stride 2 on an even size takes 1 pixel before, 2 after."""
+
+    def __init__(self, i, o, kernel, stride=1):
+        super().__init__(i, o, kernel, stride)
+        total = kernel - stride
+        self.border = (total // 2, total - total // 2) * 2
+
+    def forward(self, x):
+        return super().forward(torch.nn.functional.pad(x, self.border))
+
+
+class DepthToSpace(torch.nn.Module):
+    """y[c, 2h + i, 2w + j] = x[(2i + j) C + c, h, w], by slices."""
+
+    def forward(self, x):
+        n, channels, h, w = x.shape
+        c = channels // 4
+        y = x.new_empty(n, c, 2 * h, 2 * w)
+        for part in range(4):
+            i, j = divmod(part, 2)
+            y[:, :, i::2, j::2] = x[:, part * c : (part + 1) * c]
+        return y
+
+
+class FlattenNhwc(torch.nn.Module):
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+class UnflattenNhwc(torch.nn.Module):
+    def forward(self, x):
+        return x.reshape(len(x), 4, 4, -1).permute(0, 3, 1, 2)
+
+
+def down(i, o):
+    return [Conv(i, o, 5, 2), torch.nn.LeakyReLU(SLOPE)]
+
+
+def upscale(i, o):
+    return [Conv(i, 4 * o, 3), torch.nn.LeakyReLU(SLOPE), DepthToSpace()]
+
+
+def encoder(c, d):
+    return torch.nn.Sequential(
+        *down(3, c), *down(c, 2 * c), *down(2 * c, 4 * c), *down(4 * c, 8 * c),
+        FlattenNhwc(), torch.nn.Linear(128 * c, d), torch.nn.Linear(d, 128 * c), UnflattenNhwc(),
+        *upscale(8 * c, 4 * c),
+    )  # fmt: skip
+
+
+def decoder(c):
+    return torch.nn.Sequential(
+        *upscale(4 * c, 2 * c), *upscale(2 * c, c), *upscale(c, c // 2), Conv(c // 2, 3, 5)
+    )
+
+
+def copy_weights(ours, theirs):
+    """Kernels (KH, KW, C, K) to (K, C, KH, KW), matrices (I, O) to (O, I); all of them, in order."""
+    ours, theirs = ours.parameters(), list(theirs.parameters())
+    assert len(ours) == len(theirs)
+    for p, q in zip(ours, theirs, strict=True):
+        value = torch.from_numpy(p.value.copy())
+        with torch.no_grad():
+            q.copy_(
+                {4: lambda v: v.permute(3, 2, 0, 1), 2: torch.t, 1: torch.clone}[p.value.ndim](
+                    value
+                )
+            )
+
+
+def as_torch(array):
+    """(..., H, W, C) to (..., C, H, W)."""
+    return torch.from_numpy(np.moveaxis(array, -1, -3).copy())
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_twenty_steps_of_lite_follow_pytorch(recipe, tmp_path):
+    preset = PRESETS["lite"]
+    trainer = Trainer(tmp_path, people(), CropDefinition(), preset, recipe, batch_size=BATCH)
+    nets = {"encoder": encoder(preset.width, preset.code)}
+    nets |= {side: decoder(preset.width) for side in "ab"}
+    copy_weights(trainer.model.encoder, nets["encoder"])
+    for side in "ab":
+        copy_weights(trainer.model.decoders[side], nets[side])
+    looks = {
+        side: {name: as_torch(array) for name, array in trainer.model.looks[side].arrays().items()}
+        for side in "ab"
+    }
+    weight = None if trainer.weight is None else as_torch(trainer.weight)
+    assert (weight is not None) == recipe.focus
+    adam = torch.optim.Adam(
+        [p for net in nets.values() for p in net.parameters()],
+        recipe.learning_rate,
+        betas=(recipe.beta1, 0.999),
+        eps=recipe.eps,
+    )
+    for number in range(STEPS):
+        rate = recipe.rate_at(number / STEPS)
+        batch = trainer.batches.at(number)
+        ours = trainer.step(number, batch, rate)
+
+        adam.param_groups[0]["lr"] = rate
+        adam.zero_grad()
+        theirs = []
+        for side, x, target in (("a", *batch[:2]), ("b", *batch[2:])):
+            look = looks[side]
+            code = nets["encoder"]((as_torch(x) - look["mean"]) * look["scale"])
+            y = torch.sigmoid(nets[side](code) + look["prior"])
+            apart = (y - as_torch(target)).abs()
+            theirs.append((apart if weight is None else apart * weight).mean())
+        sum(theirs).backward()
+        adam.step()
+        assert ours == pytest.approx([loss.item() for loss in theirs], rel=1e-4), number
+    assert (trainer.model.looks["a"].prior != 0).any() == recipe.prior
