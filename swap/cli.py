@@ -64,6 +64,9 @@ StepsOption = Annotated[
     int | None,
     typer.Option(help="Train for so many steps in all; with it a run is repeatable, bit for bit."),
 ]
+FramesOption = Annotated[
+    int | None, typer.Option(help="Only the first so many frames of each video: a quick try.")
+]
 SeedOption = Annotated[int, typer.Option(help="Of all random numbers of the run.")]
 BatchOption = Annotated[int, typer.Option(help="Faces of each side in a step.")]
 
@@ -106,7 +109,8 @@ def extract(
     source: Annotated[Path, typer.Argument(help="A video, or a folder of pictures.")],
     out: Annotated[Path, typer.Option(help="Folder for the faces; made if it is missing.")],
     size: FacesOption = 256,
-    every: Annotated[int, typer.Option(help="Take every so-manieth frame.")] = 1,
+    every: Annotated[int, typer.Option(help="Take every N-th frame.", metavar="N")] = 1,
+    frames: FramesOption = None,
 ) -> None:
     """Find the face in every frame, align it and write it as a picture.
 
@@ -114,7 +118,7 @@ def extract(
     delete those that are not the right person: training uses what is left.
     """
     with bars() as progress:
-        stages.extract_faces(source, out, size, every, progress, console.print)
+        stages.extract_faces(source, out, size, every, frames, progress, console.print)
 
 
 @app.command()
@@ -152,6 +156,7 @@ def convert(
         Path | None,
         typer.Option(help="Faces extracted from this video: saves looking for them again."),
     ] = None,
+    frames: FramesOption = None,
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="Put the original on the left.")
     ] = False,
@@ -160,9 +165,10 @@ def convert(
 
     Frame rate, size and sound are kept; frames without a face pass unchanged.
     """
+    alone, beside = (None, out) if side_by_side else (out, None)
     with bars() as progress:
         stages.convert_video(
-            video, run, out, to.lower(), faces, side_by_side, progress, console.print
+            video, run, alone, to.lower(), faces, frames, progress, console.print, beside=beside
         )
 
 
@@ -178,6 +184,7 @@ def run_all(
     minutes: MinutesOption = None,
     steps: StepsOption = None,
     preset: PresetOption = "lite",
+    frames: FramesOption = None,
     recipe: RecipeOption = "latentface",
     seed: SeedOption = 0,
     batch_size: BatchOption = 16,
@@ -198,7 +205,7 @@ def run_all(
         for side, videos in (("a", a), ("b", b)):
             for number, video in enumerate(videos, start=1):
                 folder = out / f"faces_{side}{number if len(videos) > 1 else ''}"
-                stages.extract_faces(video, folder, 256, 1, progress, console.print)
+                stages.extract_faces(video, folder, 256, 1, frames, progress, console.print)
                 faces[side].append(folder)
     trainer = stages.open_trainer(
         faces["a"], faces["b"], out / "run", preset, recipe, seed, batch_size, console.print
@@ -207,10 +214,17 @@ def run_all(
         raise typer.Exit(130)
     del trainer
     with bars() as progress:
-        for name, beside in (("swap.mp4", False), ("side-by-side.mp4", True)):
-            stages.convert_video(
-                a[0], out / "run", out / name, "b", faces["a"][0], beside, progress, console.print
-            )
+        stages.convert_video(
+            a[0],
+            out / "run",
+            out / "swap.mp4",
+            "b",
+            faces["a"][0],
+            frames,
+            progress,
+            console.print,
+            beside=out / "side-by-side.mp4",
+        )
 
 
 @app.command()

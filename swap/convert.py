@@ -11,6 +11,7 @@ Frames without a face pass unchanged. Size, frame rate, timestamps and sound are
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,7 @@ from swap.faces.align import (
     warp_crop,
 )
 from swap.faces.detect import Detector
+from swap.faces.extract import source_digest
 from swap.faces.records import read_alignments
 from swap.model import FACE_SIZE
 from swap.provenance import Mark, SourceType
@@ -104,27 +106,32 @@ def match_colours(new: np.ndarray, replaced: np.ndarray) -> ColourMatch:
 
 def convert(
     source: Path,
-    out: Path,
+    out: Path | None,
     run: TrainedRun,
     *,
     to: str,
     faces: Path | None = None,
-    side_by_side: bool = False,
+    stop: int | None = None,
+    beside: Path | None = None,
     detector: Detector | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> ConvertReport:
     """Writes ``source`` with every face swapped to ``to`` ("a" or "b") as the video ``out``.
 
-    faces: an extraction folder of the same video, whose landmarks are used in place of detection. side_by_side
-    puts the original on the left. progress(what, done, total). Raises UserError where the source
-    cannot be read, has no face, or ``faces`` belongs to another video; ``out`` is then not written.
+    faces: an extraction folder of the same video, whose landmarks are used in place of detection. stop: only
+    the first ``stop`` frames. beside: a second video to write, with the original on the left. Either may be None.
+    progress(what, done, total). Raises UserError where the source cannot be read, has no face, or is the file to be
+    written, or ``faces`` belongs to another video; nothing is then written.
     """
     progress = progress or (lambda what, done, total: None)
     info = probe(source)
+    for path in (out, beside):
+        if path is not None and path.exists() and path.samefile(source):
+            raise UserError(f"{path} is the video to be converted; give --out another name")
     landmarks, several = (
-        _recorded(source, faces, run)
+        _recorded(source, faces, stop)
         if faces
-        else _detect(source, detector or Detector(), progress)
+        else _detect(source, stop, detector or Detector(), progress)
     )
     if not landmarks:
         raise UserError(f"no face was found in any frame of {source}, so there is nothing to swap")
@@ -142,16 +149,28 @@ def convert(
         f"The face in this video was replaced by a trained model (to {to.upper()}).",
         {"Preset": run.model.preset.name, "Model_sha256": run.fingerprint, "To": to},
     )
-    with VideoWriter(
-        out,
-        fps=info.fps,
-        width=info.width * (2 if side_by_side else 1),
-        height=info.height,
-        audio_from=source if info.has_audio else None,
-        sample_aspect_ratio=info.sample_aspect_ratio,
-        mark=mark,
-    ) as writer:
-        stream = read_frames(source, on_skip=lambda name, why: skipped.append((name, why)))
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                VideoWriter(
+                    path,
+                    fps=info.fps,
+                    width=info.width * pictures,
+                    height=info.height,
+                    audio_from=source if info.has_audio else None,
+                    sample_aspect_ratio=info.sample_aspect_ratio,
+                    mark=mark,
+                    cut_sound=stop is not None,
+                )
+            )
+            if path is not None
+            else None
+            for path, pictures in ((out, 1), (beside, 2))
+        ]
+        total = min(info.frames, stop or info.frames)
+        stream = read_frames(
+            source, stop=stop, on_skip=lambda name, why: skipped.append((name, why))
+        )
         while batch := list(islice(stream, BATCH)):
             made = _swap_batch(batch, where, run, to, colours)
             for frame, image in zip(batch, made, strict=True):
@@ -159,11 +178,12 @@ def convert(
                     swapped += 1
                 else:
                     passed.append(frame.index)
-                if side_by_side:
-                    image = np.concatenate([frame.image, image], axis=1)
-                writer.write(image, frame.pts, frame.time_base)
+                pair = np.concatenate([frame.image, image], axis=1) if beside else image
+                for writer, picture in zip(writers, (image, pair), strict=True):
+                    if writer is not None:
+                        writer.write(picture, frame.pts, frame.time_base)
             done += len(batch)
-            progress("converting", done, max(done, info.frames))
+            progress("converting", done, max(done, total))
     return ConvertReport(done, swapped, passed, several, skipped)
 
 
@@ -222,12 +242,16 @@ def face_squares_of(
 
 
 def _detect(
-    source: Path, detector: Detector, progress: Callable[[str, int, int], None]
+    source: Path,
+    stop: int | None,
+    detector: Detector,
+    progress: Callable[[str, int, int], None],
 ) -> tuple[dict[int, np.ndarray], int]:
     """Landmarks (5, 2) of the largest face by frame, and how many frames had several."""
     landmarks, several = {}, 0
     total = probe(source).frames
-    for done, frame in enumerate(read_frames(source), start=1):
+    total = min(total, stop or total)
+    for done, frame in enumerate(read_frames(source, stop=stop), start=1):
         found = detector.find(frame.image)
         if found:
             landmarks[frame.index] = detector.refine(frame.image, found[0]).landmarks
@@ -236,13 +260,20 @@ def _detect(
     return landmarks, several
 
 
-def _recorded(source: Path, faces: Path, run: TrainedRun) -> tuple[dict[int, np.ndarray], int]:
+def _recorded(source: Path, faces: Path, stop: int | None) -> tuple[dict[int, np.ndarray], int]:
     """The same from the records of an extraction of ``source``."""
     header, alignments = read_alignments(faces)
-    if header["source"] != source.name or header.get("every", 1) != 1:
+    if header["source_sha256"] != source_digest(source):
         raise UserError(
-            f"the faces in {faces} are those of {header['source']}"
-            + ("" if header.get("every", 1) == 1 else f", every {header['every']}th frame")
-            + f"; to convert {source} it needs the faces of all of its frames: leave --faces out"
+            f"the faces in {faces} were extracted from {header['source']}, which is not {source}; "
+            "leave --faces out, and they are looked for"
         )
-    return {a.frame: a.landmarks for a in alignments}, len(header.get("several", []))
+    last = header.get("stop")
+    if header["every"] != 1 or (last is not None and (stop is None or stop > last)):
+        raise UserError(
+            f"the faces in {faces} are those of only a part of the frames of {source}; leave --faces "
+            "out, and they are looked for"
+        )
+    several = [frame for frame in header["several"] if stop is None or frame < stop]
+    kept = [a for a in alignments if stop is None or a.frame < stop]
+    return {a.frame: a.landmarks for a in kept}, len(several)

@@ -34,13 +34,20 @@ def check_video(path: Path) -> None:
     probe(path)
 
 
-def extract_faces(source: Path, out: Path, size: int, every: int, show: Show, say: Say) -> None:
+def extract_faces(
+    source: Path, out: Path, size: int, every: int, stop: int | None, show: Show, say: Say
+) -> None:
     """Extracts the faces of ``source`` into ``out`` and says what was and was not found."""
     from swap.faces.extract import extract
 
     label = f"faces of {source.name}"
     report = extract(
-        source, out, size=size, every=every, progress=lambda done, total: show(label, done, total)
+        source,
+        out,
+        size=size,
+        every=every,
+        stop=stop,
+        progress=lambda done, total: show(label, done, total),
     )
     found = 100 * report.with_face / max(report.frames, 1)
     say(
@@ -165,14 +172,16 @@ class _Lines:
 def convert_video(
     video: Path,
     run: Path,
-    out: Path,
+    out: Path | None,
     to: str,
     faces: Path | None,
-    side_by_side: bool,
+    stop: int | None,
     show: Show,
     say: Say,
+    *,
+    beside: Path | None = None,
 ) -> None:
-    """Writes ``video`` with the face swapped to ``to`` as ``out``."""
+    """Writes ``video`` with the face swapped to ``to`` as ``out``, and with the original on the left as ``beside``."""
     from swap.convert import convert
     from swap.model import SIDES
     from swap.run import open_run
@@ -180,17 +189,22 @@ def convert_video(
     if to not in SIDES:
         raise UserError(f"--to is a or b, not {to!r}")
     check_video(video)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    trained = open_run(run)
+    for path in (out, beside):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
     report = convert(
         video,
         out,
-        open_run(run),
+        trained,
         to=to,
         faces=faces,
-        side_by_side=side_by_side,
-        progress=lambda what, done, total: show(f"{what} ({out.name})", done, total),
+        stop=stop,
+        beside=beside,
+        progress=show,
     )
-    say(f"{out}: {report.frames:,} frames, the face swapped in {report.swapped:,}")
+    written = " and ".join(str(path) for path in (out, beside) if path is not None)
+    say(f"{written}: {report.frames:,} frames, the face swapped in {report.swapped:,}")
     if report.passed:
         say(f"  left as they were, no face found: {_some(report.passed)}")
     if report.several:

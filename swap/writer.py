@@ -41,6 +41,7 @@ class VideoWriter:
 
     audio_from: the video that the frames come from; its sound is kept (see `swap.sound`), in sync
     with the frames' own timestamps. `has_audio` tells whether there was any.
+    cut_sound: end the sound with the last frame, for a video of which only a part is written.
     crf: x264's constant rate factor; 16 is visually lossless, +6 halves the size.
 
     Raises UserError when the file cannot be written, is the very file the sound is read from, a
@@ -58,12 +59,13 @@ class VideoWriter:
         crf: float = 16,
         sample_aspect_ratio: Fraction = Fraction(1),
         mark: Mark | None = None,
+        cut_sound: bool = False,
     ) -> None:
         self.path = Path(path)
         self.fps = Fraction(fps).limit_denominator(65535)
         self.width, self.height = width, height
         self.audio_from = Path(audio_from) if audio_from is not None else None
-        self.crf, self.mark = crf, mark
+        self.crf, self.mark, self.cut_sound = crf, mark, cut_sound
         self.sample_aspect_ratio = sample_aspect_ratio
         self.frames = 0
         self.has_audio = False
@@ -179,7 +181,8 @@ class VideoWriter:
         try:
             self._output.mux(self._stream.encode(None))
             if self._sound:
-                self._sound.mux_until(None)
+                end = self._last_pts * self._stream.codec_context.time_base
+                self._sound.mux_until(end if self.cut_sound else None)
             self._output.close()
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error

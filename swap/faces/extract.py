@@ -54,6 +54,7 @@ def extract(
     *,
     size: int = 256,
     every: int = 1,
+    stop: int | None = None,
     crop: CropDefinition | None = None,
     detector: Detector | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -61,10 +62,11 @@ def extract(
 ) -> ExtractReport:
     """Write the largest face of every `every`-th frame of `source` into the folder `out`.
 
-    size: side of the crops in pixels. progress(done, total) is called after each frame; total is
-    the container's estimate until the end. threads: the machine's cores unless given. A complete
-    earlier extraction of the same source with the same settings is reused, crops that its owner
-    deleted stay deleted, and an interrupted one goes on where it stopped.
+    size: side of the crops in pixels. stop: look at the first `stop` frames only.
+    progress(done, total) is called after each frame; total is the container's estimate until the
+    end. threads: the machine's cores unless given. A complete earlier extraction of the same source
+    with the same settings is reused, crops that its owner deleted stay deleted, and an interrupted
+    one goes on where it stopped.
 
     Raises UserError where the source cannot be read, no frame has a face, or `out` holds anything
     else; nothing is then written, and no file of `out` is changed.
@@ -75,16 +77,19 @@ def extract(
         )
     if every < 1:
         raise UserError(f"every must be at least 1 (1 takes every frame), not {every}.")
+    if stop is not None and stop < 1:
+        raise UserError(f"at least 1 frame must be looked at, not {stop}.")
     source, out = Path(source), Path(out)
     crop = crop or CropDefinition()
     detector = detector or Detector()
     info = probe(source)
     settings = {
         "source": source.name or str(source),
-        "source_sha256": _sha256(source),
+        "source_sha256": source_digest(source),
         "crop": crop.to_dict(),
         "size": size,
         "every": every,
+        "stop": stop,
         "detector": detector.describe(),
         "fps": fps_text(info.fps),
         "width": info.width,
@@ -105,9 +110,12 @@ def extract(
     skipped: list[tuple[str, str]] = []
     with journal:
         frames = read_frames(
-            source, step=every, on_skip=lambda name, reason: skipped.append((name, reason))
+            source,
+            stop=stop,
+            step=every,
+            on_skip=lambda name, reason: skipped.append((name, reason)),
         )
-        total = -(-info.frames // every)
+        total = -(-min(info.frames, stop or info.frames) // every)
         todo = (frame for frame in frames if frame.index not in journal.done)
         for index, faces, alignment in _in_order(cutter, todo, threads or os.cpu_count() or 1):
             journal.add(index, faces, alignment)
@@ -245,7 +253,7 @@ def _source_mark(source: Path) -> Mark | None:
     return None
 
 
-def _sha256(source: Path) -> str:
+def source_digest(source: Path) -> str:
     """sha256 of a file, or of the names and contents of a folder's pictures."""
     if source.is_file():
         return _file_sha256(source)

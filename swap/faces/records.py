@@ -3,7 +3,7 @@
 The first line is the header, the others one `Alignment` each, in the order of the frames:
 
     {"format": "latentface-alignments", "version": 1, "source": "a.mp4", "source_sha256": ...,
-     "crop": {...}, "size": 256, "every": 1, "detector": ..., "fps": "24/1", "width": 360,
+     "crop": {...}, "size": 256, "every": 1, "stop": null, "detector": ..., "fps": "24/1", "width": 360,
      "height": 288, "frames": 4800, "faces": 4799, "without_face": [17], "several": [], "skipped":
      [["frame.png", "reason"]]}
     {"frame": 0, "face": 0, "file": "000000_0.png", "box": [...], "landmarks": [[...] * 5],
@@ -166,6 +166,7 @@ def _check_header(values: object) -> dict[str, Any]:
     for name in ("size", "every", "width", "height", "frames", "faces"):
         _need(_is_count(values.get(name)), name, "a whole number, at least 0")
     _need(values["size"] > 0 and values["every"] > 0, "size and every", "at least 1")
+    _need(values.get("stop") is None or _is_count(values["stop"]), "stop", "null or a whole number")
     for name in ("source", "source_sha256", "detector", "fps"):
         _need(isinstance(values.get(name), str), name, "text")
     _need(re.fullmatch(r"[1-9][0-9]*/[1-9][0-9]*", values["fps"]), "fps", 'text such as "24/1"')

@@ -3,6 +3,8 @@
 The network is written here anew from the description of 2017, with PyTorch's own layers.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +20,15 @@ pytestmark = pytest.mark.oracle
 
 STEPS, BATCH = 20, 16
 SLOPE = 0.1
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """PyTorch's waiting threads would take the cores from ours, and ours from its."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def people():
@@ -110,6 +121,9 @@ def as_torch(array):
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_twenty_steps_of_lite_follow_pytorch(recipe, tmp_path):
+    """At the learning rate of 2017. At 1e-3 each step magnifies what rounding the last one left: there,
+    float32 PyTorch itself is 1e-3 away from float64 PyTorch after ten steps, and so are we."""
+    recipe = replace(recipe, learning_rate=RECIPES["2017"].learning_rate, warm_up=0)
     preset = PRESETS["lite"]
     trainer = Trainer(tmp_path, people(), CropDefinition(), preset, recipe, batch_size=BATCH)
     nets = {"encoder": encoder(preset.width, preset.code)}
@@ -130,7 +144,7 @@ def test_twenty_steps_of_lite_follow_pytorch(recipe, tmp_path):
         eps=recipe.eps,
     )
     for number in range(STEPS):
-        rate = recipe.rate_at(number / STEPS)
+        rate = recipe.rate_at(number, number / STEPS)
         batch = trainer.batches.at(number)
         ours = trainer.step(number, batch, rate)
 
