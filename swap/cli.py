@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,9 @@ Only swap faces of people who agreed to it.
 """,
 )
 
-console = Console(stderr=True, highlight=False)
+# Names of files are printed as they are: no [markup], no :emoji:, no breaks at 80 columns.
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+say = partial(console.print, soft_wrap=True)
 
 FacesOption = Annotated[int, typer.Option(help="Side of the crops in pixels.")]
 PresetOption = Annotated[
@@ -76,7 +79,7 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
     """A progress callback (what, done, total): bars on a terminal, a line every 10 s elsewhere."""
     if console.is_terminal:
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -98,7 +101,7 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
     def tell(what: str, done: int, total: int) -> None:
         if done >= total or time.monotonic() - last.get(what, 0.0) > 10:
             if last.get(what) != float("inf"):
-                console.print(f"{what}: {done:,} of {total:,}")
+                say(f"{what}: {done:,} of {total:,}")
             last[what] = float("inf") if done >= total else time.monotonic()
 
     yield tell
@@ -118,7 +121,7 @@ def extract(
     delete those that are not the right person: training uses what is left.
     """
     with bars() as progress:
-        stages.extract_faces(source, out, size, every, frames, progress, console.print)
+        stages.extract_faces(source, out, size, every, frames, progress, say)
 
 
 @app.command()
@@ -141,7 +144,7 @@ def train(
     command goes on from there. Without --minutes or --steps it trains until Ctrl-C.
     """
     budget = make_budget(minutes, steps)
-    trainer = stages.open_trainer(a, b, run, preset, recipe, seed, batch_size, console.print)
+    trainer = stages.open_trainer(a, b, run, preset, recipe, seed, batch_size, say)
     if not stages.train_run(trainer, budget, console):
         raise typer.Exit(130)
 
@@ -168,7 +171,7 @@ def convert(
     alone, beside = (None, out) if side_by_side else (out, None)
     with bars() as progress:
         stages.convert_video(
-            video, run, alone, to.lower(), faces, frames, progress, console.print, beside=beside
+            video, run, alone, to.lower(), faces, frames, progress, say, beside=beside
         )
 
 
@@ -205,10 +208,10 @@ def run_all(
         for side, videos in (("a", a), ("b", b)):
             for number, video in enumerate(videos, start=1):
                 folder = out / f"faces_{side}{number if len(videos) > 1 else ''}"
-                stages.extract_faces(video, folder, 256, 1, frames, progress, console.print)
+                stages.extract_faces(video, folder, 256, 1, frames, progress, say)
                 faces[side].append(folder)
     trainer = stages.open_trainer(
-        faces["a"], faces["b"], out / "run", preset, recipe, seed, batch_size, console.print
+        faces["a"], faces["b"], out / "run", preset, recipe, seed, batch_size, say
     )
     if not stages.train_run(trainer, budget, console):
         raise typer.Exit(130)
@@ -222,7 +225,7 @@ def run_all(
             faces["a"][0],
             frames,
             progress,
-            console.print,
+            say,
             beside=out / "side-by-side.mp4",
         )
 
@@ -256,13 +259,17 @@ def make_budget(minutes: float | None, steps: int | None) -> Budget:
 def main() -> None:
     """The console command. What a person can put right is one sentence and exit status 2."""
     try:
-        app()
+        app(prog_name="swap")
     except (UserError, CheckpointError) as error:
-        console.print(f"swap: {error}", style="red", markup=False, soft_wrap=True)
+        say(f"swap: {error}", style="red")
         sys.exit(2)
     except DivergenceError as error:
-        console.print(f"swap: {error}", style="red", markup=False, soft_wrap=True)
+        say(f"swap: {error}", style="red")
         sys.exit(1)
-    except KeyboardInterrupt:
-        console.print("swap: stopped; what was finished is kept, the same command goes on")
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer turns Ctrl-C into an exit of its own, and says nothing.
+        told = end.__context__ and end.__context__.__cause__
+        if not isinstance(end, KeyboardInterrupt) and not isinstance(told, KeyboardInterrupt):
+            raise
+        say("swap: stopped; what was finished is kept, the same command goes on")
         sys.exit(130)

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from swap.data import ColourMatch, FaceSet, even_spread
+from swap.data import FaceSet, even_spread
 from swap.data.faces import OVERSAMPLE
 from swap.data.unusual import eye_distances
 from swap.errors import UserError
@@ -47,9 +47,9 @@ CROP = 256  # the stored crop's size: frames go the way that training faces went
 # The mask, in eye distances of the aligned face: an ellipse from above the brows to the chin and from cheek to
 # cheek, which fades to 0 over the outer FADE of its radius and over EDGE before the border of the square.
 MASK_HALF_WIDTH, MASK_HALF_HEIGHT, MASK_BELOW_EYES, FADE, EDGE = 1.05, 1.40, 0.60, 0.30, 0.24
+TURN = 1.35  # how far the mask moves for a turn of 1
 
-# Colour is matched over the middle of the face, where no background and no hair can reach, with one gain for
-# all channels: larger ones amplify noise, and one a channel tints what is not skin.
+# Colour is matched over the middle of the face, where no background and no hair can reach.
 COLOUR_RADIUS, GAIN_LIMITS = 0.7, (0.8, 1.25)
 COLOUR_FRAMES = 64  # of the video, evenly spread, from which the match is made
 
@@ -72,7 +72,7 @@ def face_mask(size: int, turn: float = 0.0) -> np.ndarray:
     turn: how far the face is turned, as ``face_turn`` measures it; the mask moves along with the outline.
     """
     x, y = eye_distances(size)
-    radius = np.hypot((x - turn) / MASK_HALF_WIDTH, (y - MASK_BELOW_EYES) / MASK_HALF_HEIGHT)
+    radius = np.hypot((x - TURN * turn) / MASK_HALF_WIDTH, (y - MASK_BELOW_EYES) / MASK_HALF_HEIGHT)
     crop = CropDefinition()
     border = crop.face_side / 2 - np.maximum(np.abs(x), np.abs(y - crop.centre_y))
     inside = np.clip(np.minimum((1 - radius) / FADE, border / EDGE), 0, 1)
@@ -89,19 +89,44 @@ def face_turn(landmarks: np.ndarray) -> float:
     return float(along[0] - nose[0])
 
 
-def match_colours(new: np.ndarray, replaced: np.ndarray) -> ColourMatch:
-    """The match that gives faces ``new`` (N, S, S, 3) the colours of the faces they replace, (N, S, S, 3) in [0, 1].
+@dataclass(frozen=True, eq=False)
+class ColourShift:
+    """Brings the colours of new faces to those of the faces they replace.
 
-    One gain, that of the deviations, and an offset for each channel, over the middle of all faces: a constant of
-    the video. Matched frame by frame, an open mouth or a closed eye would change the colour of the skin.
+    z = mean + gain (x - mean)            contrast, one gain for all channels
+    y = z + shift min(1, grey(z) / grey(mean))
+
+    mean, shift: (3,). The shift fades towards black: skin takes the other skin's colour, while pupils and the inside
+    of a mouth stay dark, where a plain shift would tint them, and a gain a channel would tint all shadows.
     """
-    x, y = eye_distances(new.shape[1])
-    radius = np.hypot(x / MASK_HALF_WIDTH, (y - MASK_BELOW_EYES) / MASK_HALF_HEIGHT)
-    middle = radius < COLOUR_RADIUS
-    new, replaced = new[:, middle], replaced[:, middle]
-    spread = [np.sqrt(faces.var((0, 1)).mean()) for faces in (replaced, new)]
-    gain = np.clip(spread[0] / max(spread[1], 1e-6), *GAIN_LIMITS)
-    return ColourMatch(np.full(3, gain), replaced.mean((0, 1)) - gain * new.mean((0, 1)))
+
+    mean: np.ndarray
+    shift: np.ndarray
+    gain: float
+
+    @classmethod
+    def fit(cls, new: np.ndarray, replaced: np.ndarray) -> "ColourShift":
+        """From faces (N, S, S, 3) in [0, 1] and those that they replace. One for a whole video: made frame by frame,
+        an open mouth or a closed eye would change the colour of the skin."""
+        x, y = eye_distances(new.shape[1])
+        radius = np.hypot(x / MASK_HALF_WIDTH, (y - MASK_BELOW_EYES) / MASK_HALF_HEIGHT)
+        middle = radius < COLOUR_RADIUS
+        ours, theirs = (f[:, middle].astype(np.float64) for f in (new, replaced))
+        mean, wanted = ours.mean((0, 1)), theirs.mean((0, 1))
+        spread, wanted_spread = (np.sqrt(f.var((0, 1)).mean()) for f in (ours, theirs))
+        gain = float(np.clip(wanted_spread / max(spread, 1e-6), *GAIN_LIMITS))
+        # What fades in the dark is missing from the mean, so a second round makes up for it.
+        shift = wanted - mean
+        for _ in range(3):
+            reached = cls(mean, shift, gain).apply(ours).mean((0, 1))
+            shift = shift + wanted - reached
+        return cls(mean, shift, gain)
+
+    def apply(self, faces: np.ndarray) -> np.ndarray:
+        """Matched copy of faces (..., 3) in [0, 1], clipped to [0, 1], float32."""
+        faces = self.mean + self.gain * (faces - self.mean)
+        fade = np.clip(faces.mean(-1, keepdims=True) / self.mean.mean(), 0, 1)
+        return np.clip(faces + self.shift * fade, 0, 1).astype(np.float32)
 
 
 def convert(
@@ -192,7 +217,7 @@ def _swap_batch(
     where: dict[int, np.ndarray],
     run: TrainedRun,
     to: str,
-    colours: ColourMatch,
+    colours: ColourShift,
 ) -> Iterator[np.ndarray]:
     """The images of ``batch``, with the face of each that has one replaced."""
     with_face = [frame for frame in batch if frame.index in where]
@@ -217,14 +242,19 @@ def other(side: str) -> str:
 
 def _colours_of(
     source: Path, where: dict[int, np.ndarray], run: TrainedRun, to: str
-) -> ColourMatch:
+) -> ColourShift:
     """The colour match of a whole video, from COLOUR_FRAMES of the frames that have a face."""
     numbers = sorted(where)
     wanted = {numbers[i] for i in even_spread(len(numbers), COLOUR_FRAMES)}
     stop = max(wanted) + 1
-    frames = [f for f in read_frames(source, stop=stop) if f.index in wanted]
-    squares = face_squares_of(frames, where, run)
-    return match_colours(run.model.swap(squares, other(to), to), squares)
+    squares = np.concatenate(
+        [
+            face_squares_of([frame], where, run)  # one by one: frames may be large
+            for frame in read_frames(source, stop=stop)
+            if frame.index in wanted
+        ]
+    )
+    return ColourShift.fit(run.model.swap(squares, other(to), to), squares)
 
 
 def face_squares_of(

@@ -16,6 +16,8 @@ While both losses fall, the swap can get worse.
                   eyes and the mouth most.
     gentle        The random warp and the turns are smaller than those of 2017: with a run of minutes there is no
                   time to overfit, and what need not be undone leaves room for detail.
+    jitter        Brightness, contrast and tint of what the encoder sees are varied, so that it looks at shapes; what
+                  light and skin make of a closed eye differs between two people, its shape does not.
     he, cooldown  Weights that keep the signal's variance through LeakyReLU, a learning rate twenty times
                   that of 2017, falling to nearly 0 at the end: a run of minutes instead of days.
 
@@ -36,7 +38,7 @@ class Recipe:
     init: of the convolutions. last_gain: factor on the initial weights of a decoder's last layer. warm_up: steps over
     which the learning rate rises; cooldown: the last part of a run over which it falls, linearly, to 2 %.
     colour_match: bring the colours of A to B's. rotation (degrees), shift and noise (of the square's side) and
-    mirror (probability): of the random warp.
+    mirror (probability): of the random warp. brightness, contrast, tint: of what the encoder is shown, not of the target.
     """
 
     name: str
@@ -56,11 +58,20 @@ class Recipe:
     shift: float = 0.05
     noise: float = 5 / 160
     mirror: float = 0.5
+    brightness: float = 0.0
+    contrast: float = 0.0
+    tint: float = 0.0
 
     def augmentation(self) -> Augmentation:
         """The random warp of this recipe."""
         return Augmentation(
-            rotation=self.rotation, shift=self.shift, noise=self.noise, mirror=self.mirror
+            rotation=self.rotation,
+            shift=self.shift,
+            noise=self.noise,
+            mirror=self.mirror,
+            brightness=self.brightness,
+            contrast=self.contrast,
+            gain=self.tint,
         )
 
     def rate_at(self, step: int, progress: float) -> float:
@@ -95,6 +106,9 @@ RECIPES = {
             rotation=5.0,
             shift=0.025,
             noise=0.02,
+            brightness=0.1,
+            contrast=0.25,
+            tint=0.1,
         ),
         Recipe(
             "2017",

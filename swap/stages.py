@@ -10,6 +10,7 @@ them, so that ``swap --help`` is instant.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +110,9 @@ def open_trainer(
 
 def train_run(trainer: "Trainer", budget: Budget, console: Console) -> bool:
     """Trains until the budget is spent; False where Ctrl-C ended it before. Shows speed, losses and time left."""
+    say = partial(console.print, soft_wrap=True)
     if budget.spent(trainer.steps, trainer.seconds):
-        console.print(
+        say(
             f"the run is at step {trainer.steps:,} after {trainer.seconds / 60:.1f} minutes: it has "
             "what was asked for; give more --minutes or --steps to go on"
         )
@@ -146,11 +148,9 @@ def train_run(trainer: "Trainer", budget: Budget, console: Console) -> bool:
                 "run the same command again, or start a new run with another --seed"
             ) from error
     if outcome.stopped:
-        console.print(
-            f"stopped and saved at step {outcome.steps:,}; the same command goes on from there"
-        )
+        say(f"stopped and saved at step {outcome.steps:,}; the same command goes on from there")
     else:
-        console.print(
+        say(
             f"trained {outcome.steps:,} steps in {outcome.seconds / 60:.1f} minutes; "
             f"look at {trainer.folder / 'preview.png'}"
         )
@@ -165,7 +165,7 @@ class _Lines:
 
     def maybe(self, seconds: float, text: str) -> None:
         if not self._console.is_terminal and seconds >= self._next:
-            self._console.print(text)
+            self._console.print(text, soft_wrap=True)
             self._next = seconds + 10
 
 
@@ -188,11 +188,20 @@ def convert_video(
 
     if to not in SIDES:
         raise UserError(f"--to is a or b, not {to!r}")
+    if stop is not None and stop < 1:
+        raise UserError(f"--frames must be at least 1, not {stop}")
     check_video(video)
     trained = open_run(run)
     for path in (out, beside):
-        if path is not None:
+        if path is None:
+            continue
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written: the folder {path.parent} cannot be made "
+                f"({error.strerror})"
+            ) from error
     report = convert(
         video,
         out,

@@ -179,7 +179,9 @@ def test_looks_shift_what_goes_in_and_what_comes_out(rng):
     a, b = model.looks["a"], model.looks["b"]
     with_looks = model.swap(faces, "a", "b")
     shown = ((faces - a.mean) * a.scale).astype(np.float32)
+    np.testing.assert_array_equal(model.show(faces, "a"), shown)
     model.looks = {side: Looks.plain() for side in "ab"}
+    np.testing.assert_array_equal(model.show(faces, "a"), faces)
     np.testing.assert_array_equal(plain, model.swap(faces, "a", "b"))
     # The logits are those of the plain model for what was shown, plus the prior of the target.
     y = model.decode(model.encode(shown, "a"), "b").astype(np.float64)

@@ -6,6 +6,7 @@ The network is written here anew from the description of 2017, with PyTorch's ow
 from dataclasses import replace
 
 import cv2
+import numba
 import numpy as np
 import pytest
 
@@ -23,12 +24,14 @@ SLOPE = 0.1
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread_each():
     """PyTorch's waiting threads would take the cores from ours, and ours from its."""
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(1)
+    numba.set_num_threads(1)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])
 
 
 def people():

@@ -1,0 +1,84 @@
+"""The estimate of memory against what a process that trains really takes."""
+
+import json
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from swap.memory import MemoryEstimate, estimate_memory
+from swap.model import PRESETS, SwapModel
+from tests.conftest import REPOSITORY
+
+# Trains for three steps and one preview and prints the estimate and the peak, both in bytes.
+TRAIN = """
+import json, resource, sys, tempfile
+from pathlib import Path
+from nn.train import Budget
+from swap import train
+from swap.data import FaceSet
+from swap.model import PRESETS
+from swap.recipe import RECIPES
+from tests.swap.helpers import MARGIN, smooth_faces
+
+def main(preset, faces):
+    sets = {side: FaceSet(smooth_faces(faces, seed, 112), MARGIN) for seed, side in enumerate("ab")}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = train.Trainer(
+            Path(folder), sets, train.CropDefinition(), PRESETS[preset], RECIPES["latentface"]
+        )
+        estimate = trainer.memory().total
+        trainer.run(Budget(steps=3))
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    print(json.dumps({"estimate": estimate, "peak": peak}))
+
+main(sys.argv[1], int(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(platform.system() == "Windows", reason="no peak of memory from `resource`")
+@pytest.mark.parametrize(("preset", "faces"), [("tiny", 100), ("lite", 2000)])
+def test_the_estimate_is_near_what_training_takes(preset, faces):
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, preset, str(faces)],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    share = found["estimate"] / found["peak"]
+    print({name: f"{size / 2**20:.0f} MiB" for name, size in found.items()}, f"{share:.2f}")
+    assert 0.9 <= share <= 1.6, found
+
+
+def test_original_at_sixteen_faces_fits_into_two_and_a_half_gibibytes(monkeypatch):
+    """Weights of zeros take no memory: their pages are never touched."""
+    import numpy as np
+
+    for kind in ("conv", "dense"):
+        monkeypatch.setattr(
+            f"nn.layers.{kind}.make_weight", lambda init, shape, rng, dtype: np.zeros(shape, dtype)
+        )
+    model = SwapModel(PRESETS["original"])
+    estimate = estimate_memory(model, 16, 2 * 4000 * 112 * 112 * 3)
+    assert estimate.state == 4 * 4 * 82_062_470
+    assert 4 * 4 * 82_062_470 < estimate.total < 2.5 * 2**30
+
+
+def test_the_parts_grow_with_what_they_are_for():
+    model, large = SwapModel(PRESETS["tiny"]), SwapModel(PRESETS["lite"])
+    few, many = estimate_memory(model, 4), estimate_memory(model, 16)
+    assert few.state == many.state == 16 * sum(p.size for p in model.parameters())
+    assert many.activations == 4 * few.activations
+    assert estimate_memory(model, 4, 12345).faces == 12345
+    assert estimate_memory(large, 4).total > few.total
+
+
+def test_the_estimate_says_its_parts():
+    text = str(MemoryEstimate(2**30, 2**29, 2**28, 2**20, 2**28))
+    assert text.startswith("about 2.00 GiB of memory (MiB: ")
+    for part in ("weights and optimizer 1,024", "activations 512", "faces 1", "program 256"):
+        assert part in text
