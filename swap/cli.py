@@ -227,6 +227,7 @@ def run_all(
             progress,
             say,
             beside=out / "side-by-side.mp4",
+            reuse=True,
         )
 
 

@@ -129,6 +129,21 @@ class ColourShift:
         return np.clip(faces + self.shift * fade, 0, 1).astype(np.float32)
 
 
+def conversion_mark(run: TrainedRun, to: str, stop: int | None) -> Mark:
+    """The mark of a converted video: that it is synthetic, and which model made it how."""
+    return Mark(
+        SourceType.SWAPPED,
+        TOOL,
+        f"The face in this video was replaced by a trained model (to {to.upper()}).",
+        {
+            "Preset": run.model.preset.name,
+            "Model_sha256": run.fingerprint,
+            "To": to,
+            "Frames": "all" if stop is None else str(stop),
+        },
+    )
+
+
 def convert(
     source: Path,
     out: Path | None,
@@ -151,6 +166,8 @@ def convert(
     progress = progress or (lambda what, done, total: None)
     info = probe(source)
     for path in (out, beside):
+        if path is not None and path.is_dir():
+            raise UserError(f"{path} is a folder; give --out the name of a file, such as swap.mp4")
         if path is not None and path.exists() and path.samefile(source):
             raise UserError(f"{path} is the video to be converted; give --out another name")
     landmarks, several = (
@@ -168,12 +185,7 @@ def convert(
     passed: list[int] = []
     swapped = done = 0
     colours = _colours_of(source, where, run, to)
-    mark = Mark(
-        SourceType.SWAPPED,
-        TOOL,
-        f"The face in this video was replaced by a trained model (to {to.upper()}).",
-        {"Preset": run.model.preset.name, "Model_sha256": run.fingerprint, "To": to},
-    )
+    mark = conversion_mark(run, to, stop)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(
@@ -306,4 +318,7 @@ def _recorded(source: Path, faces: Path, stop: int | None) -> tuple[dict[int, np
         )
     several = [frame for frame in header["several"] if stop is None or frame < stop]
     kept = [a for a in alignments if stop is None or a.frame < stop]
+    # A crop that its owner deleted is not the right person, so that face is left as it is.
+    folder = faces if faces.is_dir() else faces.parent
+    kept = [a for a in kept if a.file is None or (folder / a.file).exists()]
     return {a.frame: a.landmarks for a in kept}, len(several)

@@ -38,7 +38,8 @@ class Recipe:
     init: of the convolutions. last_gain: factor on the initial weights of a decoder's last layer. warm_up: steps over
     which the learning rate rises; cooldown: the last part of a run over which it falls, linearly, to 2 %.
     colour_match: bring the colours of A to B's. rotation (degrees), shift and noise (of the square's side) and
-    mirror (probability): of the random warp. brightness, contrast, tint: of what the encoder is shown, not of the target.
+    mirror (probability): of the random warp. brightness, contrast, tint: varied in what the encoder is shown, not in
+    the target.
     """
 
     name: str

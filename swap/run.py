@@ -20,18 +20,10 @@ import nn
 from nn.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
-from swap.model import SIDES, Looks, SwapModel, get_preset
+from swap.model import SwapModel, get_preset
 
 CHECKPOINT, PREVIEW, LOSS_PLOT = "checkpoint.safetensors", "preview.png", "loss.png"
 KIND = "swap"
-
-
-@dataclass(frozen=True)
-class FaceColour:
-    """Mean and standard deviation (3,) of the faces of one person that a run was trained on, RGB in [0, 1]."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,6 @@ class TrainedRun:
     folder: Path
     model: SwapModel
     crop: CropDefinition
-    colours: dict[str, FaceColour]
     facts: dict[str, Any]
     fingerprint: str
 
@@ -122,10 +113,6 @@ def open_run(folder: Path) -> TrainedRun:
     try:
         model = SwapModel(get_preset(facts["preset"]))
         crop = CropDefinition.from_dict(facts["crop"])
-        colours = {
-            side: FaceColour(tuple(facts["sets"][side]["mean"]), tuple(facts["sets"][side]["std"]))
-            for side in SIDES
-        }
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"the facts in {checkpoint_path(folder)} are incomplete: {error}"
@@ -136,7 +123,7 @@ def open_run(folder: Path) -> TrainedRun:
     for name, array in weights.items():
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return TrainedRun(folder, model, crop, colours, facts, digest.hexdigest())
+    return TrainedRun(folder, model, crop, facts, digest.hexdigest())
 
 
 def _weights(model: SwapModel) -> dict[str, np.ndarray]:
@@ -164,20 +151,3 @@ def _count(facts: dict[str, Any], name: str) -> int:
     if not isinstance(value, int) or not 0 <= value < 10**9:
         raise nn.CheckpointError(f"the checkpoint's {name} is {value!r}, not a count")
     return value
-
-
-__all__ = [
-    "CHECKPOINT",
-    "LOSS_PLOT",
-    "PREVIEW",
-    "FaceColour",
-    "Looks",
-    "TrainedRun",
-    "checkpoint_path",
-    "has_run",
-    "library_versions",
-    "load_run",
-    "open_run",
-    "run_facts",
-    "save_run",
-]

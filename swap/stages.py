@@ -105,6 +105,8 @@ def open_trainer(
     say(f"{preset}: {trainer.arena.size:,} parameters; training takes {trainer.memory()}")
     if trainer.resumed:
         say(f"going on with the run in {run} at step {trainer.steps:,}")
+        if trainer.other_faces:
+            say("  the faces are not those that it was trained on before")
     return trainer
 
 
@@ -180,10 +182,15 @@ def convert_video(
     say: Say,
     *,
     beside: Path | None = None,
+    reuse: bool = False,
 ) -> None:
-    """Writes ``video`` with the face swapped to ``to`` as ``out``, and with the original on the left as ``beside``."""
-    from swap.convert import convert
+    """Writes ``video`` with the face swapped to ``to`` as ``out``, and with the original on the left as ``beside``.
+
+    reuse: videos that this very run has made before are left as they are.
+    """
+    from swap.convert import conversion_mark, convert
     from swap.model import SIDES
+    from swap.provenance import read_mark
     from swap.run import open_run
 
     if to not in SIDES:
@@ -192,6 +199,12 @@ def convert_video(
         raise UserError(f"--frames must be at least 1, not {stop}")
     check_video(video)
     trained = open_run(run)
+    made = [path for path in (out, beside) if path is not None]
+    if reuse and all(path.is_file() for path in made):
+        mark = conversion_mark(trained, to, stop)
+        if all(read_mark(path) == mark for path in made):
+            say(f"{' and '.join(map(str, made))}: made from this very run before")
+            return
     for path in (out, beside):
         if path is None:
             continue

@@ -5,8 +5,8 @@
                   one Adam step over all parameters             nn.Adam
 
 Everything that step t + 1 depends on is in the checkpoint, so a run that was stopped and continued has the
-same weights, bit for bit, as one that was not (on the CPU, with a number of steps as its budget; a budget
-of minutes sets the learning rate by the clock).
+same weights, bit for bit, as one that was not: on the CPU, with one number of steps as its budget. A budget of
+minutes sets the learning rate by the clock, and a larger budget raises it again at first.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,6 +79,7 @@ class Trainer:
         self.folder, self.faces, self.crop = folder, faces, crop
         self.preset, self.recipe, self.seed, self.batch_size = preset, recipe, seed, batch_size
         self.steps, self.seconds, self.resumed = 0, 0.0, has_run(folder)
+        self.other_faces = False  # than those that the run was trained on before
         if self.resumed:
             self._check_same(run_facts(folder))
         match = ColourMatch.fit(faces["a"], faces["b"]) if recipe.colour_match else None
@@ -104,6 +105,7 @@ class Trainer:
             facts, history = load_run(folder, self.model, self.arena, self.optimizer)
             self.steps, self.seconds = facts["steps"], float(facts["seconds"])
             self.losses = {side: history[side].tolist() for side in SIDES}
+            self.other_faces = facts.get("sets") != self.facts()["sets"]
         elif recipe.standardise or recipe.prior:
             self.model.looks = self._looks()
 
@@ -237,9 +239,11 @@ class Trainer:
         for name, value in self._identity().items():
             if facts.get(name) != value:
                 shown = [
-                    v["name"] if name == "recipe" and isinstance(v, dict) and "name" in v else v
+                    v.get("name") if name == "recipe" and isinstance(v, dict) else v
                     for v in (facts.get(name), value)
                 ]
+                if shown[0] == shown[1]:
+                    shown[0] = f"an earlier version of {shown[0]}"
                 raise UserError(
                     f"the run in {self.folder} was trained with {name.replace('_', ' ')} "
                     f"{shown[0]}, and {shown[1]} is asked for now; use the same, or another --run folder"

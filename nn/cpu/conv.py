@@ -4,11 +4,14 @@ Each pass is a matrix product with the patches of the input as one side ("im2col
 
     row m = (n, p, q)          one place of the output, M = N OH OW of them
     column r = (i, j, c)       one number of the patch seen there, R = KH KW C of them
-    forward                    y  (M, K) = patches (M, R) w (R, K)
-    weights                    dw (R, K) += patches' (R, M) dy (M, K)
-    input, stride 1            dx is itself a convolution: of dy, with the kernel turned by 180 degrees
-    input, other strides       patches' gradient (M, R) = dy (M, K) w' (K, R), each number added back to the
-                               pixel it came from
+    gather     `_convolve`     y  (M, K) = patches (M, R) w (R, K)
+    scatter    `_spread`       patches' gradient (M, R) = dy (M, K) w' (K, R), each number added back to the pixel it
+                               came from: dx
+    weights    `_correlate`    dw (R, K) += patches' (R, M) dy (M, K)
+
+With stride 1 there are two ways to each, because dx is itself a convolution (of dy, with the kernel turned by
+180 degrees), y itself a scattering, and dw can take its patches from dy as well as from x. The way with the
+fewer numbers to gather or scatter is taken: patches of the side with the fewer channels.
 
 The patches are never stored: each block of them (ROWS x DEPTH) is gathered into the L2 cache just before it
 is multiplied. In the memory layout NHWC the numbers (j, c) of one kernel row lie side by side, so gathering
@@ -37,6 +40,7 @@ from nn.cpu.simd import TILE_ROWS, add_span, clear_span, copy_span
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 WEIGHT_ROWS = 32 * TILE_ROWS  # rows of dw that one task computes
+SCATTER_GAIN = 2  # scattering takes over where it moves so many times fewer numbers than gathering
 
 
 @njit(cache=True, nogil=True)
@@ -236,49 +240,16 @@ def conv2d_forward(
     """x (N, H, W, C), w (KH, KW, C, K), b (K) or None -> y (N, OH, OW, K) and the cache."""
     x = np.ascontiguousarray(x)
     oh, ow = conv2d_out_size(x.shape, w.shape, stride, padding)
-    kh, kw, c, k = w.shape
-    y = memory.empty((x.shape[0], oh, ow, k), x.dtype)
-    bias = np.empty(0, x.dtype) if b is None else b
-    if y.size:
-        nr = panel_width(k, x.dtype)
-        packed = panels(kh * kw * c, k, x.dtype)
-        pack(np.ascontiguousarray(w).reshape(-1, k), packed, nr)
-        _convolve(x, packed, bias, y, kh, kw, stride, padding)
+    y = memory.empty((x.shape[0], oh, ow, w.shape[3]), x.dtype)
+    if y.size == 0:
+        pass
+    elif _turns(w.shape, stride, padding) and w.shape[3] * SCATTER_GAIN <= w.shape[2]:
+        _spread(x, _turned(w), y, stride, _around(w.shape, padding))
+        if b is not None:
+            y += b
+    else:
+        _convolve(x, w, np.empty(0, x.dtype) if b is None else b, y, stride, padding)
     return y, Conv2dCache(x, w, stride, padding)
-
-
-def _convolve(
-    x: np.ndarray,
-    packed: np.ndarray,
-    bias: np.ndarray,
-    y: np.ndarray,
-    kh: int,
-    kw: int,
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int],
-) -> None:
-    """y (N, OH, OW, K) = x (N, H, W, C) convolved with weights (KH KW C, K) in panels, plus bias (K) or none (0)."""
-    n, oh, ow, k = y.shape
-    nr = panel_width(k, x.dtype)
-    _forward(
-        x.reshape(-1),
-        x.shape,
-        packed,
-        nr,
-        bias,
-        y.reshape(-1),
-        k,
-        kh * kw * x.shape[3],
-        kw,
-        *stride,
-        padding[0],
-        padding[2],
-        oh,
-        ow,
-        block_rows(n * oh * ow),
-        scratch(ROWS * (DEPTH + PAD), x.dtype),
-        scratch(edge_size(nr), x.dtype),
-    )
 
 
 def conv2d_backward(
@@ -291,16 +262,133 @@ def conv2d_backward(
 ) -> np.ndarray | None:
     """Adds to dw (KH, KW, C, K) and db (K); returns dx (N, H, W, C), or None if it is not needed."""
     x, w, stride, padding = cache
-    kh, kw, c, k = w.shape
-    n, oh, ow, _ = dy.shape
-    r = kh * kw * c
+    c, k = w.shape[2:]
     if dy.size == 0:
         return np.zeros_like(x) if need_dx else None
     dy = np.ascontiguousarray(dy)
-    rows = dy.reshape(-1, k)
     if db is not None:
-        add_column_sums(rows, db)
+        add_column_sums(dy.reshape(-1, k), db)
+    turns = _turns(w.shape, stride, padding)
+    if turns and k < c:
+        turned = np.zeros((*w.shape[:2], k, c), dy.dtype)
+        _correlate(dy, x, turned, stride, _around(w.shape, padding))
+        dw += _turned(turned)
+    else:
+        _correlate(x, dy, dw, stride, padding)
+    if not need_dx:
+        return None
+    dx = memory.empty(x.shape, dy.dtype)
+    if turns and k < c * SCATTER_GAIN:
+        nothing = np.empty(0, dy.dtype)
+        _convolve(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
+    else:
+        _spread(dy, w, dx, stride, padding)
+    return dx
 
+
+def _turns(
+    w_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int, int, int]
+) -> bool:
+    """Whether the way back of this convolution is one, too: stride 1, and no more padding than kernel."""
+    return stride == (1, 1) and max(padding[:2]) < w_shape[0] and max(padding[2:]) < w_shape[1]
+
+
+def _turned(w: np.ndarray) -> np.ndarray:
+    """The kernel (KH, KW, C, K) of the way back, (KH, KW, K, C): turned by 180 degrees, sides exchanged."""
+    return np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))
+
+
+def _around(
+    w_shape: tuple[int, ...], padding: tuple[int, int, int, int]
+) -> tuple[int, int, int, int]:
+    """The padding of the way back."""
+    kh, kw = w_shape[:2]
+    top, bottom, left, right = padding
+    return kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right
+
+
+def _convolve(
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray,
+    y: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
+    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K), plus bias (K) or none (0)."""
+    n, oh, ow, k = y.shape
+    r = w[..., 0].size
+    nr = panel_width(k, x.dtype)
+    packed = panels(r, k, x.dtype)
+    pack(np.ascontiguousarray(w).reshape(r, k), packed, nr)
+    _forward(
+        x.reshape(-1),
+        x.shape,
+        packed,
+        nr,
+        bias,
+        y.reshape(-1),
+        k,
+        r,
+        w.shape[1],
+        *stride,
+        padding[0],
+        padding[2],
+        oh,
+        ow,
+        block_rows(n * oh * ow),
+        scratch(ROWS * (DEPTH + PAD), x.dtype),
+        scratch(edge_size(nr), x.dtype),
+    )
+
+
+def _spread(
+    dy: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
+    """dx (N, H, W, C) = the adjoint of the convolution with w (KH, KW, C, K), of dy (N, OH, OW, K)."""
+    n, oh, ow, k = dy.shape
+    r = w[..., 0].size
+    nr = panel_width(r, dy.dtype)
+    packed = panels(k, r, dy.dtype)
+    pack_transposed(np.ascontiguousarray(w).reshape(r, k), packed, nr)
+    chunk = 8 * nr
+    images = max(1, min(-(-n // (2 * get_num_threads())), ROWS // (oh * ow)))
+    _backward_input(
+        dy.reshape(-1),
+        packed,
+        nr,
+        dx.reshape(-1),
+        dx.shape,
+        k,
+        r,
+        w.shape[1],
+        *stride,
+        padding[0],
+        padding[2],
+        oh,
+        ow,
+        images,
+        chunk,
+        scratch(ROWS * chunk, dy.dtype),
+        scratch(edge_size(nr), dy.dtype),
+    )
+
+
+def _correlate(
+    x: np.ndarray,
+    dy: np.ndarray,
+    dw: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
+    """dw (KH, KW, C, K) += patches of x (N, H, W, C), transposed, times dy (N, OH, OW, K)."""
+    _, oh, ow, k = dy.shape
+    r = dw[..., 0].size
+    rows = dy.reshape(-1, k)
     nr = panel_width(k, dy.dtype)
     packed = panels(rows.shape[0], k, dy.dtype)
     pack(rows, packed, nr)
@@ -314,7 +402,7 @@ def conv2d_backward(
         dw.reshape(-1),
         k,
         r,
-        kw,
+        dw.shape[1],
         *stride,
         padding[0],
         padding[2],
@@ -324,42 +412,3 @@ def conv2d_backward(
         scratch(DEPTH * (WEIGHT_ROWS + PAD), dy.dtype),
         scratch(edge_size(nr), dy.dtype),
     )
-    if not need_dx:
-        return None
-
-    dx = memory.empty(x.shape, dy.dtype)
-    top, _, left, _ = padding
-    if stride == (1, 1) and top < kh and left < kw:
-        # dx[n, y, x, c] = sum over i, j, k of dy[n, y + top - i, x + left - j, k] w[i, j, c, k]
-        turned = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2)).reshape(-1, c)
-        packed = panels(kh * kw * k, c, dy.dtype)
-        pack(turned, packed, panel_width(c, dy.dtype))
-        around = (kh - 1 - top, 0, kw - 1 - left, 0)  # the far sides follow from dx's size
-        _convolve(dy, packed, np.empty(0, dy.dtype), dx, kh, kw, (1, 1), around)
-        return dx
-
-    nr = panel_width(r, dy.dtype)
-    packed = panels(k, r, dy.dtype)
-    pack_transposed(np.ascontiguousarray(w).reshape(r, k), packed, nr)
-    chunk = 8 * nr
-    images = max(1, min(-(-n // (2 * get_num_threads())), ROWS // (oh * ow)))
-    _backward_input(
-        dy.reshape(-1),
-        packed,
-        nr,
-        dx.reshape(-1),
-        x.shape,
-        k,
-        r,
-        kw,
-        *stride,
-        top,
-        left,
-        oh,
-        ow,
-        images,
-        chunk,
-        scratch(ROWS * chunk, dy.dtype),
-        scratch(edge_size(nr), dy.dtype),
-    )
-    return dx

@@ -11,9 +11,9 @@ The first counter word is the one that runs, so two streams would meet after 2^6
 that stops and goes on therefore gets the very batches that an uninterrupted run would get, and
 the batch of step 1,000,000 costs no more than the first. Each side's faces are drawn without
 replacement: a side of F faces shows every one of them once in each F draws, in a new order. With
-weights, a batch of N is drawn systematically: the cumulated weights are cut at (i + u) / N for i =
-0 .. N - 1 and one random u, so each face is expected in proportion to its weight and a batch is
-spread over the whole set (Madow, "On the theory of systematic sampling", 1949).
+weights, a batch of N is drawn in strata: the cumulated weights are cut at (i + u_i) / N for i = 0 ..
+N - 1 with a random u_i each, so a face is expected in proportion to its weight and a batch is
+spread over the whole set.
 """
 
 from collections.abc import Sequence
@@ -93,8 +93,8 @@ class Batches:
         """Which faces of side 0 (A) or 1 (B) step shows: (batch_size,) indices into its set."""
         cumulated = self._cumulated[side]
         if cumulated is not None:
-            start = _generator(self.seed, DRAW, 0, side, step).random()
-            cuts = (np.arange(self.batch_size) + start) / self.batch_size
+            within = _generator(self.seed, DRAW, 0, side, step).random(self.batch_size)
+            cuts = (np.arange(self.batch_size) + within) / self.batch_size
             return np.searchsorted(cumulated, cuts, side="right")
         count = len(self.sides[side][0])
         positions = step * self.batch_size + np.arange(self.batch_size)

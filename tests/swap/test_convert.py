@@ -1,5 +1,6 @@
 """Conversion on drawn clips with a detector that knows the truth and networks whose answer is known."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,7 +83,7 @@ class Model:
 
 
 def stub_run(f=lambda faces: faces, crop=CROP):
-    return TrainedRun(Path("run"), Model(f), crop, {}, {}, "f" * 64)
+    return TrainedRun(Path("run"), Model(f), crop, {}, "f" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -353,6 +354,49 @@ def test_an_error_midway_leaves_what_was_there(silent, tmp_path):
         )  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
     assert (tmp_path / "out.mp4").read_text() == "earlier"
+
+
+def test_a_face_whose_crop_was_deleted_is_left_as_it_is(clip, tmp_path):
+    faces = tmp_path / "faces"
+    extract(clip, faces, size=64, detector=Knowing(), threads=1)
+    for index in (3, 9):
+        (faces / f"{index:06d}_0.png").unlink()
+    black = stub_run(np.zeros_like)
+    report = convert(clip, tmp_path / "out.mp4", black, to="b", faces=faces)
+    assert report.passed == sorted((*WITHOUT, 3, 9))
+    source, made = images(clip), images(tmp_path / "out.mp4")
+    for index in (3, 9):
+        assert psnr(made[index], source[index]) > 40
+    assert psnr(made[4], source[4]) < 40
+
+
+def test_the_sound_of_a_part_ends_with_its_pictures(clip, tmp_path):
+    convert(clip, tmp_path / "all.mp4", stub_run(), to="b", detector=Knowing())
+    convert(clip, tmp_path / "part.mp4", stub_run(), to="b", detector=Knowing(), stop=12)
+    lengths = []
+    for name in ("all.mp4", "part.mp4"):
+        samples, rate, _ = sound_of(tmp_path / name)
+        lengths.append(np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())[-1] / rate)
+    assert lengths[0] == pytest.approx(FRAMES / 24, abs=0.1)
+    assert lengths[1] == pytest.approx(12 / 24, abs=0.1)
+
+
+def test_a_folder_as_output_is_refused_before_any_work(clip, tmp_path):
+    detector = Knowing()
+    with pytest.raises(UserError, match="is a folder"):
+        convert(clip, tmp_path, stub_run(), to="b", detector=detector)
+    assert detector.index == -1
+
+
+def test_the_mark_tells_models_and_directions_apart():
+    run = stub_run()
+    assert module.conversion_mark(run, "b", None) == module.conversion_mark(run, "b", None)
+    others = [
+        module.conversion_mark(run, "a", None),
+        module.conversion_mark(run, "b", 9),
+        module.conversion_mark(replace(run, fingerprint="e" * 64), "b", None),
+    ]
+    assert module.conversion_mark(run, "b", None) not in others
 
 
 # ---------------------------------------------------------------- mask and colours

@@ -99,6 +99,16 @@ def test_every(pictures, tmp_path):
     assert [face.frame for face in read_alignments(tmp_path / "out")[1]] == [0, 6, 9]
 
 
+def test_stop_looks_at_the_first_frames_only(pictures, tmp_path):
+    report = extract(pictures, tmp_path / "out", size=64, detector=Knowing(), stop=5)
+    assert (report.frames, report.without_face, report.several) == (5, [3], [])
+    header, faces = read_alignments(tmp_path / "out")
+    assert header["stop"] == 5
+    assert [a.frame for a in faces] == [0, 1, 2, 4]
+    with pytest.raises(UserError, match="at least 1 frame"):
+        extract(pictures, tmp_path / "none", detector=Knowing(), stop=0)
+
+
 def test_a_complete_extraction_is_reused_and_deleted_crops_stay_deleted(pictures, tmp_path):
     first = extract(pictures, tmp_path / "out", size=64, detector=Knowing())
     (tmp_path / "out" / "000006_0.png").unlink()
