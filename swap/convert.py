@@ -125,7 +125,7 @@ class ColourShift:
     def apply(self, faces: np.ndarray) -> np.ndarray:
         """Matched copy of faces (..., 3) in [0, 1], clipped to [0, 1], float32."""
         faces = self.mean + self.gain * (faces - self.mean)
-        fade = np.clip(faces.mean(-1, keepdims=True) / self.mean.mean(), 0, 1)
+        fade = np.clip(faces.mean(-1, keepdims=True) / max(self.mean.mean(), 1e-6), 0, 1)
         return np.clip(faces + self.shift * fade, 0, 1).astype(np.float32)
 
 

@@ -20,7 +20,7 @@ from swap.faces.records import FILE_NAME
 from swap.model import FACE_SIZE
 from swap.provenance import SourceType, read_mark
 from swap.run import TrainedRun
-from swap.video import probe, read_frames
+from swap.video import VideoWriter, probe, read_frames
 from tests.swap.helpers import hashes, tone_clip, write_clip
 from tests.swap.test_video import sound_of
 
@@ -182,14 +182,24 @@ def test_only_the_face_changes(silent, tmp_path):
         )
 
 
-def test_what_the_network_draws_is_where_it_belongs(silent, tmp_path):
-    """A bright spot on the 64 x 64 face is at its place in the frame, to a fraction of a pixel."""
+def test_what_the_network_draws_is_where_it_belongs(silent, tmp_path, monkeypatch):
+    """A bright spot on the 64 x 64 face is at its place in the frame, to a fraction of a pixel.
+
+    Looked at before encoding: the codec's noise moves a spot's centre by as much, and not alike each time.
+    """
+    made, write = [], VideoWriter.write
+
+    def record(self, rgb, *arguments):
+        made.append(rgb.copy())
+        write(self, rgb, *arguments)
+
+    monkeypatch.setattr(VideoWriter, "write", record)
     u, v = 27.0, 36.0
     y, x = np.mgrid[:64, :64]
     spot = np.exp(-((x - u) ** 2 + (y - v) ** 2) / 18)[..., None].astype(np.float32)
     run = stub_run(lambda faces: faces + 0.35 * spot)
     convert(silent, tmp_path / "out.mp4", run, to="b", detector=Knowing())
-    made, source = images(tmp_path / "out.mp4"), images(silent)
+    source = images(silent)
     for index in set(range(FRAMES)) - set(WITHOUT):
         brighter = (made[index].astype(float) - source[index]).mean(-1)
         weight = np.clip(brighter - 0.3 * brighter.max(), 0, None)
@@ -197,7 +207,7 @@ def test_what_the_network_draws_is_where_it_belongs(silent, tmp_path):
         found = [(weight * along).sum() / weight.sum() for along in (columns, rows)]
         matrix = crop_matrix(landmarks(index), FACE_SIZE, CROP, margin=False)
         expected = np.linalg.solve(matrix[:, :2], (u, v) - matrix[:, 2])
-        assert np.hypot(*(found - expected)) < 0.25, index
+        assert np.hypot(*(found - expected)) < 0.12, index
 
 
 @pytest.mark.parametrize(("to", "source"), [("b", "a"), ("a", "b")])
@@ -249,7 +259,8 @@ def test_every_product_is_marked_as_a_swap(silent, tmp_path):
     for path in (out, beside):
         mark = read_mark(path)
         assert mark.source_type == SourceType.SWAPPED
-        assert mark.details == {"Preset": "stub", "Model_sha256": "f" * 64, "To": "b"}
+        expected = {"Preset": "stub", "Model_sha256": "f" * 64, "To": "b", "Frames": "all"}
+        assert mark.details == expected
 
 
 def test_odd_sizes_stay(tmp_path):

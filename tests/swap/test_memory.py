@@ -13,8 +13,9 @@ from tests.conftest import REPOSITORY
 
 # Trains for three steps and one preview and prints the estimate and the peak, both in bytes.
 TRAIN = """
-import json, resource, sys, tempfile
+import json, sys, tempfile
 from pathlib import Path
+from bench.step import peak_bytes
 from nn.train import Budget
 from swap import train
 from swap.data import FaceSet
@@ -30,9 +31,7 @@ def main(preset, faces):
         )
         estimate = trainer.memory().total
         trainer.run(Budget(steps=3))
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(json.dumps({"estimate": estimate, "peak": peak}))
+    print(json.dumps({"estimate": estimate, "peak": peak_bytes()}))
 
 main(sys.argv[1], int(sys.argv[2]))
 """
