@@ -47,6 +47,7 @@ def save_checkpoint(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, 
         save_file(
             {name: np.asarray(a, order="C") for name, a in arrays.items()}, temporary, metadata
         )
+        temporary.chmod(0o644)  # safetensors makes it for its owner alone
         with temporary.open("rb+") as f:
             os.fsync(f.fileno())
         temporary.replace(path)
