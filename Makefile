@@ -12,6 +12,8 @@ READY_EXTRAS := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 
 OUT ?= out/demo
 MINUTES ?= 4
+# Clips of real people for measuring; not part of the project.
+CLIPS ?= ../shared/data/faces
 
 .PHONY: help demo test lint format bench measure wheel clean
 
@@ -54,12 +56,12 @@ format: $(READY_EXTRAS)
 	$(BIN)/ruff format .
 
 bench: $(READY_EXTRAS)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench step
+	@if test -d $(CLIPS); then $(BIN)/python -m bench extract --clips $(CLIPS) --psnr-every 10; fi
 
 # Independent models, in an environment of their own: MediaPipe brings another build of OpenCV.
 MEASURE := .venv-measure
 REAL ?= out/real
-CLIPS ?= ../shared/data/faces
 measure:
 	test -x $(MEASURE)/bin/python || $(PYTHON) -m venv $(MEASURE)
 	$(MEASURE)/bin/python -m pip install --quiet mediapipe==1.2.2 dlib-bin==20.0.1.post1

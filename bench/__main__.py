@@ -8,7 +8,7 @@ real       a swapped video measured by models that had no part in it (see the to
 import importlib
 import sys
 
-NAMES = ("step", "extract", "picture", "real")
+NAMES = ("step", "extract", "memory", "picture", "real")
 
 
 def main(argv: list[str]) -> int:

@@ -47,7 +47,7 @@ CROP = 256  # the stored crop's size: frames go the way that training faces went
 # The mask, in eye distances of the aligned face: an ellipse from above the brows to the chin and from cheek to
 # cheek, which fades to 0 over the outer FADE of its radius and over EDGE before the border of the square.
 MASK_HALF_WIDTH, MASK_HALF_HEIGHT, MASK_BELOW_EYES, FADE, EDGE = 1.05, 1.40, 0.60, 0.30, 0.24
-TURN = 1.35  # how far the mask moves for a turn of 1
+EYE_CORNER = 0.16  # from the middle of an eye outwards: there the mask must not be below one half
 
 # Colour is matched over the middle of the face, where no background and no hair can reach.
 COLOUR_RADIUS, GAIN_LIMITS = 0.7, (0.8, 1.25)
@@ -66,27 +66,38 @@ class ConvertReport:
     skipped: list[tuple[str, str]]
 
 
-def face_mask(size: int, turn: float = 0.0) -> np.ndarray:
+def face_mask(size: int, widths: tuple[float, float] | None = None) -> np.ndarray:
     """The soft mask (size, size) float32 in [0, 1] of the face square: 1 on the face, 0 at its border.
 
-    turn: how far the face is turned, as ``face_turn`` measures it; the mask moves along with the outline.
+    widths: of its left and right half, as ``mask_widths`` gives them; None is a face seen from the front.
     """
     x, y = eye_distances(size)
-    radius = np.hypot((x - TURN * turn) / MASK_HALF_WIDTH, (y - MASK_BELOW_EYES) / MASK_HALF_HEIGHT)
+    left, right = widths or (MASK_HALF_WIDTH, MASK_HALF_WIDTH)
+    radius = np.hypot(x / np.where(x < 0, left, right), (y - MASK_BELOW_EYES) / MASK_HALF_HEIGHT)
     crop = CropDefinition()
     border = crop.face_side / 2 - np.maximum(np.abs(x), np.abs(y - crop.centre_y))
     inside = np.clip(np.minimum((1 - radius) / FADE, border / EDGE), 0, 1)
     return (inside * inside * (3 - 2 * inside)).astype(np.float32)
 
 
-def face_turn(landmarks: np.ndarray) -> float:
-    """How far a face is turned to the side, in eye distances: how far the nose of its aligned landmarks lies beside
-    the line from the middle of the eyes to the middle of the mouth. The far cheek is hidden by about as much,
-    so the outline, seen from the aligned landmarks, moves away from where the nose points."""
+def mask_widths(landmarks: np.ndarray) -> tuple[float, float]:
+    """Half widths of the mask, left and right, in eye distances, for landmarks (5, 2) of a frame.
+
+    A face that is turned shows more of one cheek and less of the other. By how much is read off the nose: how far it
+    lies, once aligned, beside the line from the middle of the eyes to the middle of the mouth. The far side
+    still reaches over the outer corner of its eye.
+    """
     matrix = umeyama(landmarks, TEMPLATE)
-    right_eye, left_eye, nose, right_mouth, left_mouth = landmarks @ matrix[:, :2].T + matrix[:, 2]
-    along = 0.6 * (right_eye + left_eye) / 2 + 0.4 * (right_mouth + left_mouth) / 2
-    return float(along[0] - nose[0])
+    left_eye, right_eye, nose, left_mouth, right_mouth = landmarks @ matrix[:, :2].T + matrix[:, 2]
+    along = 0.6 * (left_eye + right_eye) / 2 + 0.4 * (left_mouth + right_mouth) / 2
+    turn = float(along[0] - nose[0])  # above 0 where the nose points to the left of the picture
+    half = 1 - FADE / 2
+    widths = []
+    for side, eye, width in ((-1, left_eye, -turn), (1, right_eye, turn)):
+        level = (eye[1] - MASK_BELOW_EYES) / MASK_HALF_HEIGHT
+        reach = (side * eye[0] + EYE_CORNER) / np.sqrt(max(half**2 - level**2, 0.1))
+        widths.append(float(max(MASK_HALF_WIDTH + width, reach)))
+    return widths[0], widths[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +254,7 @@ def _swap_batch(
         landmarks = where[frame.index]
         face = colours.apply(new[at])
         matrix = crop_matrix(landmarks, FACE_SIZE, run.crop, margin=False)
-        yield paste(frame.image, face, matrix, face_mask(FACE_SIZE, face_turn(landmarks)))
+        yield paste(frame.image, face, matrix, face_mask(FACE_SIZE, mask_widths(landmarks)))
         at += 1
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swap import convert as module
-from swap.convert import ColourShift, convert, face_mask, face_turn, other
+from swap.convert import ColourShift, convert, face_mask, mask_widths, other
 from swap.data import FaceSet
 from swap.errors import UserError
 from swap.faces.align import TEMPLATE, CropDefinition, crop_matrix, warp_crop
@@ -120,7 +120,7 @@ def inside(index, level=0.5):
     matrix = crop_matrix(landmarks(index), FACE_SIZE, CROP, margin=False)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     u, v = (matrix @ np.stack([x, y, np.ones_like(x)]).reshape(3, -1)).reshape(2, HEIGHT, WIDTH)
-    mask = face_mask(FACE_SIZE, face_turn(landmarks(index)))
+    mask = face_mask(FACE_SIZE, mask_widths(landmarks(index)))
     return cv2.remap(mask, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR) > level
 
 
@@ -436,24 +436,38 @@ def test_the_mask_is_one_on_the_face_and_soft_to_nothing(size):
 
 
 def test_the_mask_moves_with_a_turned_face():
-    def centre(turn):
-        mask = face_mask(64, turn)
+    def centre(widths):
+        mask = face_mask(64, widths)
         return (mask.sum(0) * np.arange(64)).sum() / mask.sum() - 31.5
 
-    assert centre(0) == pytest.approx(0, abs=1e-3)
-    assert centre(0.2) > 1
-    assert centre(-0.2) == pytest.approx(-centre(0.2), abs=1e-3)
+    assert centre((1, 1)) == pytest.approx(0, abs=1e-3)
+    assert centre((0.9, 1.2)) > 1
+    assert centre((1.2, 0.9)) == pytest.approx(-centre((0.9, 1.2)), abs=1e-3)
+    np.testing.assert_array_equal(face_mask(64), face_mask(64, mask_widths(TEMPLATE)))
 
 
-def test_turn_is_the_nose_beside_the_middle():
-    assert face_turn(TEMPLATE) == pytest.approx(0, abs=1e-9)
+def test_the_mask_is_wider_on_the_near_cheek():
+    front = mask_widths(TEMPLATE)
+    assert front[0] == pytest.approx(front[1])
     turned = TEMPLATE.copy()
-    turned[2, 0] += 0.3  # the nose points to the picture's right: the outline goes left
-    assert face_turn(turned) < -0.15
+    turned[2, 0] += 0.3  # the nose points to the picture's right, where the far cheek is
+    left, right = mask_widths(turned)
+    assert left > front[0] + 0.15
+    assert right < front[1] - 0.1
     mirrored = (turned * (-1, 1))[[1, 0, 2, 4, 3]]
-    assert face_turn(mirrored) == pytest.approx(-face_turn(turned))
+    assert mask_widths(mirrored) == pytest.approx((right, left))
     rotated = 40 * turned @ np.array([[0.8, 0.6], [-0.6, 0.8]]) + (300, 200)
-    assert face_turn(rotated) == pytest.approx(face_turn(turned))
+    assert mask_widths(rotated) == pytest.approx((left, right))
+
+
+@pytest.mark.parametrize("nose", [-0.9, -0.5, 0.5, 0.9])
+def test_both_eyes_stay_under_the_mask_however_a_face_is_turned(nose):
+    turned = TEMPLATE.copy()
+    turned[2, 0] += nose
+    mask = face_mask(64, mask_widths(turned))
+    matrix = crop_matrix(turned, 64, CROP, margin=False)
+    for x, y in turned[:2] @ matrix[:, :2].T + matrix[:, 2]:
+        assert mask[round(y), round(x)] > 0.7
 
 
 def colour_pair(tint, seed=0):
