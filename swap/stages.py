@@ -129,7 +129,11 @@ def train_run(trainer: "Trainer", budget: Budget, console: Console) -> bool:
     limited = budget.steps is not None or budget.seconds is not None
     with StopRequest() as stop, Progress(*columns, console=console) as progress:
         # A fine scale for the bar; without a limit it only pulses.
-        task = progress.add_task("", total=10_000 if limited else None, text="first step")
+        task = progress.add_task(
+            "",
+            total=10_000 if limited else None,
+            text="first step (the first time on a machine, it compiles)",
+        )
         lines = _Lines(console)
 
         def show(now: "TrainProgress") -> None:
