@@ -1,7 +1,7 @@
 """The picture at the top of the README, from what `make demo` made.
 
-    make demo
-    python -m bench picture --demo out/demo --frames 40 215 390 565 740 --out docs/swap.png
+    make demo MINUTES=10
+    python -m bench picture --demo out/demo --out docs/swap.png
 
 Above frames of A's clip, below the same frames with B's face, B in front of both. All subjects are rendered; the
 picture is marked as a composite.
@@ -28,8 +28,8 @@ def main(argv: list[str]) -> int:
     """Writes the picture; 2 where the demo has not been run."""
     parser = argparse.ArgumentParser(prog="bench picture", description=__doc__.split("\n")[0])
     parser.add_argument("--demo", type=Path, default=Path("out/demo"))
-    parser.add_argument("--frames", type=int, nargs="+", default=[40, 215, 390, 565, 740])
-    parser.add_argument("--b-frame", type=int, default=60)
+    parser.add_argument("--frames", type=int, nargs="+", default=[40, 140, 330, 565, 740])
+    parser.add_argument("--b-frame", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path("docs/swap.png"))
     options = parser.parse_args(argv)
     clips = (

@@ -48,6 +48,14 @@ CROP = 256  # the stored crop's size: frames go the way that training faces went
 # cheek, which fades to 0 over the outer FADE of its radius and over EDGE before the border of the square.
 MASK_HALF_WIDTH, MASK_HALF_HEIGHT, MASK_BELOW_EYES, FADE, EDGE = 1.05, 1.40, 0.60, 0.30, 0.24
 EYE_CORNER = 0.16  # from the middle of an eye outwards: there the mask must not be below one half
+EYE_LEVEL, CHEEK_LEVEL = (
+    0.15,
+    0.75,
+)  # below the middle of the eyes: from the width there to that of the cheeks
+FAR_SIDE, NARROWEST = (
+    1.25,
+    0.45,
+)  # how much faster the far cheek goes than the near one comes, and where that ends
 
 # Colour is matched over the middle of the face, where no background and no hair can reach.
 COLOUR_RADIUS, GAIN_LIMITS = 0.7, (0.8, 1.25)
@@ -66,13 +74,16 @@ class ConvertReport:
     skipped: list[tuple[str, str]]
 
 
-def face_mask(size: int, widths: tuple[float, float] | None = None) -> np.ndarray:
+def face_mask(size: int, widths: np.ndarray | None = None) -> np.ndarray:
     """The soft mask (size, size) float32 in [0, 1] of the face square: 1 on the face, 0 at its border.
 
-    widths: of its left and right half, as ``mask_widths`` gives them; None is a face seen from the front.
+    widths: as ``mask_widths`` gives them; None is a face seen from the front.
     """
     x, y = eye_distances(size)
-    left, right = widths or (MASK_HALF_WIDTH, MASK_HALF_WIDTH)
+    if widths is None:
+        widths = np.full((2, 2), MASK_HALF_WIDTH)
+    down = np.clip((y - EYE_LEVEL) / (CHEEK_LEVEL - EYE_LEVEL), 0, 1)
+    left, right = (eyes + (cheek - eyes) * down for eyes, cheek in widths.T)
     radius = np.hypot(x / np.where(x < 0, left, right), (y - MASK_BELOW_EYES) / MASK_HALF_HEIGHT)
     crop = CropDefinition()
     border = crop.face_side / 2 - np.maximum(np.abs(x), np.abs(y - crop.centre_y))
@@ -80,24 +91,27 @@ def face_mask(size: int, widths: tuple[float, float] | None = None) -> np.ndarra
     return (inside * inside * (3 - 2 * inside)).astype(np.float32)
 
 
-def mask_widths(landmarks: np.ndarray) -> tuple[float, float]:
-    """Half widths of the mask, left and right, in eye distances, for landmarks (5, 2) of a frame.
+def mask_widths(landmarks: np.ndarray) -> np.ndarray:
+    """Half widths (2, 2) of the mask in eye distances: rows eyes and cheeks, columns left and right.
+
+    landmarks: (5, 2) of a frame.
 
     A face that is turned shows more of one cheek and less of the other. By how much is read off the nose: how far it
-    lies, once aligned, beside the line from the middle of the eyes to the middle of the mouth. The far side
-    still reaches over the outer corner of its eye.
+    lies, once aligned, beside the line from the middle of the eyes to the middle of the mouth. At the eyes
+    the far side still reaches over the outer corner; below, what lies beyond the cheek is not face.
     """
     matrix = umeyama(landmarks, TEMPLATE)
     left_eye, right_eye, nose, left_mouth, right_mouth = landmarks @ matrix[:, :2].T + matrix[:, 2]
     along = 0.6 * (left_eye + right_eye) / 2 + 0.4 * (left_mouth + right_mouth) / 2
     turn = float(along[0] - nose[0])  # above 0 where the nose points to the left of the picture
     half = 1 - FADE / 2
-    widths = []
-    for side, eye, width in ((-1, left_eye, -turn), (1, right_eye, turn)):
+    widths = np.empty((2, 2))
+    for column, (side, eye) in enumerate(((-1, left_eye), (1, right_eye))):
+        width = MASK_HALF_WIDTH + side * turn * (1 if side * turn > 0 else FAR_SIDE)
         level = (eye[1] - MASK_BELOW_EYES) / MASK_HALF_HEIGHT
         reach = (side * eye[0] + EYE_CORNER) / np.sqrt(max(half**2 - level**2, 0.1))
-        widths.append(float(max(MASK_HALF_WIDTH + width, reach)))
-    return widths[0], widths[1]
+        widths[:, column] = max(width, reach), max(width, NARROWEST)
+    return widths
 
 
 @dataclass(frozen=True, eq=False)
