@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from swap.errors import UserError
 from swap.provenance import Mark, SourceType, write_png
 from swap.video import read_frames
 
@@ -41,8 +42,12 @@ def main(argv: list[str]) -> int:
         if not clip.is_file():
             print(f"there is no {clip}: run make demo first", file=sys.stderr)
             return 2
-    before, after = (frames_of(clip, options.frames) for clip in clips[:2])
-    (b,) = frames_of(clips[2], [options.b_frame])
+    try:
+        before, after = (frames_of(clip, options.frames) for clip in clips[:2])
+        (b,) = frames_of(clips[2], [options.b_frame])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_png(
         options.out,
@@ -54,12 +59,15 @@ def main(argv: list[str]) -> int:
 
 
 def frames_of(clip: Path, wanted: list[int]) -> list[np.ndarray]:
-    """Square cuts (SIDE, SIDE, 3) of some frames, in the order asked for."""
+    """Square cuts (SIDE, SIDE, 3) of some frames, in the order asked for; UserError where one is missing."""
     found = {
         frame.index: cv2.resize(frame.image[CUT], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         for frame in read_frames(clip, stop=max(wanted) + 1)
         if frame.index in wanted
     }
+    missing = [i for i in wanted if i not in found]
+    if missing:
+        raise UserError(f"{clip} has no frame {missing[0]}; name others with --frames or --b-frame")
     return [found[i] for i in wanted]
 
 

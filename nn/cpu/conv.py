@@ -44,43 +44,15 @@ SCATTER_GAIN = 2  # scattering takes over where it moves so many times fewer num
 
 
 @njit(cache=True, nogil=True)
-def _gather(x, shape, out, out_row, m0, rows, r0, r1, kw, sh, sw, top, left, oh, ow):
-    """out[row] = patches[m0 + row, r0:r1] for x (N, H, W, C) flat; zeros where the patch hangs over the border."""
-    _, height, width, c = shape
-    line = kw * c
-    for row in range(rows):
-        m = m0 + row
-        q = m % ow
-        p = m // ow % oh
-        first_line = m // (ow * oh) * height
-        to = row * out_row
-        left_pixel = q * sw - left
-        lowest = max(0, -left_pixel * c)
-        highest = min(line, (width - left_pixel) * c)
-        r = r0
-        while r < r1:
-            i = r // line
-            start = r - i * line
-            stop = min(line, start + r1 - r)
-            y = p * sh + i - top
-            lo = min(max(start, lowest), stop)
-            hi = max(min(stop, highest), lo)
-            if y < 0 or y >= height or lo >= hi:
-                clear_span(out, to, out, 0, stop - start)
-            else:
-                source = ((first_line + y) * width + left_pixel) * c
-                if lo > start:
-                    clear_span(out, to, out, 0, lo - start)
-                copy_span(out, to + lo - start, x, source + lo, hi - lo)
-                if hi < stop:
-                    clear_span(out, to + hi - start, out, 0, stop - hi)
-            to += stop - start
-            r += stop - start
+def _patches(
+    x, shape, patches, patch_row, m0, rows, r0, r1, kw, sh, sw, top, left, oh, ow, scatter
+):
+    """Between pictures and patches: one walk over the runs of neighbouring numbers, for both ways.
 
-
-@njit(cache=True, nogil=True)
-def _scatter(dx, shape, patch, patch_row, m0, rows, r0, r1, kw, sh, sw, top, left, oh, ow):
-    """dx += patches' gradient: the way back of ``_gather``, adding where that one copied."""
+    gather     patches[row] = the patch at place m0 + row of x (N, H, W, C), numbers r0 .. r1; zeros where it hangs
+               over the border
+    scatter    x += the same numbers, each at the pixel that it would be gathered from
+    """
     _, height, width, c = shape
     line = kw * c
     for row in range(rows):
@@ -100,9 +72,19 @@ def _scatter(dx, shape, patch, patch_row, m0, rows, r0, r1, kw, sh, sw, top, lef
             y = p * sh + i - top
             lo = min(max(start, lowest), stop)
             hi = max(min(stop, highest), lo)
-            if 0 <= y < height and lo < hi:
-                target = ((first_line + y) * width + left_pixel) * c
-                add_span(dx, target + lo, patch, at + lo - start, hi - lo)
+            inside = 0 <= y < height and lo < hi
+            pixel = ((first_line + y) * width + left_pixel) * c
+            if scatter:
+                if inside:
+                    add_span(x, pixel + lo, patches, at + lo - start, hi - lo)
+            elif inside:
+                if lo > start:
+                    clear_span(patches, at, patches, 0, lo - start)
+                copy_span(patches, at + lo - start, x, pixel + lo, hi - lo)
+                if hi < stop:
+                    clear_span(patches, at + hi - start, patches, 0, stop - hi)
+            else:
+                clear_span(patches, at, patches, 0, stop - start)
             at += stop - start
             r += stop - start
 
@@ -117,8 +99,23 @@ def _forward(x, shape, w, nr, bias, y, k, r, kw, sh, sw, top, left, oh, ow, bloc
         for r0 in range(0, r, DEPTH):
             depth = min(DEPTH, r - r0)
             a_row = depth + PAD
-            _gather(
-                x, shape, work[t], a_row, m0, rows, r0, r0 + depth, kw, sh, sw, top, left, oh, ow
+            _patches(
+                x,
+                shape,
+                work[t],
+                a_row,
+                m0,
+                rows,
+                r0,
+                r0 + depth,
+                kw,
+                sh,
+                sw,
+                top,
+                left,
+                oh,
+                ow,
+                False,
             )
             multiply_block(
                 work[t],
@@ -153,8 +150,23 @@ def _backward_weight(x, shape, dy, nr, dw, k, r, kw, sh, sw, top, left, oh, ow, 
         a_row = rows + PAD
         for m0 in range(0, m, DEPTH):
             depth = min(DEPTH, m - m0)
-            _gather(
-                x, shape, work[t], a_row, m0, depth, r0, r0 + rows, kw, sh, sw, top, left, oh, ow
+            _patches(
+                x,
+                shape,
+                work[t],
+                a_row,
+                m0,
+                depth,
+                r0,
+                r0 + rows,
+                kw,
+                sh,
+                sw,
+                top,
+                left,
+                oh,
+                ow,
+                False,
             )
             multiply_block(
                 work[t],
@@ -210,7 +222,7 @@ def _backward_input(
                         k0 > 0,
                         edges[t],
                     )
-                _scatter(
+                _patches(
                     dx,
                     shape,
                     work[t],
@@ -226,6 +238,7 @@ def _backward_input(
                     left,
                     oh,
                     ow,
+                    True,
                 )
 
 

@@ -39,7 +39,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--frames", type=int, default=FRAMES)
     options = parser.parse_args(argv)
-    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.frames < 1:
+        parser.error(f"--frames must be at least 1, not {options.frames}")
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"the folder {options.folder} cannot be made: {error.strerror}")
     todo = [
         (options.folder / f"{subject}.mp4", subject, seed, options.frames)
         for subject, seed in SEEDS.items()
