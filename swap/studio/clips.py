@@ -10,11 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from swap.provenance import Mark, SourceType
-from swap.studio.heads import render
-from swap.studio.walks import walk
+from swap.studio.heads import FRAME, pictures, walk
 from swap.video import VideoWriter
 
-FPS, HEIGHT, WIDTH, HEAD_WIDTH = Fraction(25), 240, 320, 110
+FPS = Fraction(25)
 FRAMES = 850
 SEEDS = {"a": 11, "b": 22}
 
@@ -28,9 +27,9 @@ def write_clip(path: Path, subject: str, seed: int, frames: int = FRAMES) -> Non
         f"A rendered head, subject {subject}: nobody's likeness.",
         {"Subject": subject, "Seed": str(seed)},
     )
-    with VideoWriter(path, fps=FPS, width=WIDTH, height=HEIGHT, mark=mark) as writer:
-        for params in walk(frames, seed):
-            writer.write(render(subject, params, (HEIGHT, WIDTH), head_width=HEAD_WIDTH))
+    with VideoWriter(path, fps=FPS, width=FRAME[1], height=FRAME[0], mark=mark) as writer:
+        for rgb, _ in pictures(subject, walk(frames, seed), FRAME, threads=1):
+            writer.write(rgb)
 
 
 def main(argv: list[str]) -> int:

@@ -7,6 +7,7 @@ and every expression, so a painted eyebrow moves with the skin beneath it.
 
 import numpy as np
 
+from swap.studio import exact
 from swap.studio.mesh import HeadMesh
 from swap.studio.raster import fill
 
@@ -16,9 +17,9 @@ LOWEST, HIGHEST = -1.35, 1.5707964  # rows from top to bottom: from HIGHEST to L
 
 def directions(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Angle around (0 in front, to the subject's left positive), angle up, radius, of (..., 3)."""
-    d = points - CENTRE
-    flat = np.hypot(d[..., 0], d[..., 2])
-    return np.arctan2(d[..., 0], d[..., 2]), np.arctan2(d[..., 1], flat), np.hypot(flat, d[..., 1])
+    x, y, z = np.moveaxis(points.astype(np.float64) - CENTRE, -1, 0)
+    flat = np.sqrt(x * x + z * z)
+    return exact.angles(x, z), exact.angles(y, flat), np.sqrt(flat * flat + y * y)
 
 
 def to_map(around: np.ndarray, up: np.ndarray) -> np.ndarray:
@@ -65,9 +66,33 @@ def painted_positions(mesh: HeadMesh, size: int) -> np.ndarray:
     for y in range(1, size):  # below the bust: the last row that shows anything, continued
         empty = reach[y] == 0
         reach[y, empty] = reach[y - 1, empty]
-    flat = np.cos(up) * reach
-    place = np.stack([np.sin(around) * flat, np.sin(up) * reach, np.cos(around) * flat], -1)
+    place = on_sphere(around, up) * reach[..., None]
     return (place + CENTRE).astype(np.float32)
+
+
+def on_sphere(around: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """float64 (..., 3): unit vectors in the direction of two angles, broadcast."""
+    flat = exact.cosines(up)
+    parts = exact.sines(around) * flat, exact.sines(up), exact.cosines(around) * flat
+    return np.stack(np.broadcast_arrays(*parts), -1)
+
+
+def interpolated(x: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """float64 (...): the table's second column (N, 2) at x in its first, which rises."""
+    at, value = table.astype(np.float64).T
+    i = np.clip(np.searchsorted(at, x, "right") - 1, 0, len(at) - 2)
+    share = np.clip((x - at[i]) / (at[i + 1] - at[i]), 0, 1)
+    return value[i] + (value[i + 1] - value[i]) * share
+
+
+def halvings(texture: np.ndarray, levels: int) -> tuple[np.ndarray, ...]:
+    """The texture, uint16 (S, S, C), and means over 2 x 2, 4 x 4, ... of its texels."""
+    out = [texture]
+    for _ in range(levels - 1):
+        t = out[-1].astype(np.uint32)
+        four = t[::2, ::2] + t[1::2, ::2] + t[::2, 1::2] + t[1::2, 1::2]
+        out.append(((four + 2) // 4).astype(np.uint16))
+    return tuple(out)
 
 
 def blob(
@@ -78,7 +103,7 @@ def blob(
     """
     x = np.abs(place[..., 0]) if both else place[..., 0]
     d = ((x - centre[0]) / radii[0]) ** 2 + ((place[..., 1] - centre[1]) / radii[1]) ** 2
-    return np.where(place[..., 2] > 0.3, np.exp(-d), 0).astype(np.float32)
+    return np.where(place[..., 2] > 0.3, exact.exponentials(-d), 0).astype(np.float32)
 
 
 def step(low: float, high: float, x: np.ndarray) -> np.ndarray:

@@ -3,10 +3,12 @@
 Units are decimetres, x to the subject's left, y up, z forward.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numba
 import numpy as np
 
 ASSET = Path(__file__).parent / "assets" / "heads.npz"
@@ -66,3 +68,31 @@ def load_mesh() -> HeadMesh:
         dict(zip((str(n) for n in data["mask_names"]), masks, strict=True)),
         targets,
     )
+
+
+@numba.njit(cache=True, nogil=True, fastmath=False)
+def normals_of(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """float32 (V, 3): sums of the adjacent triangles' normals, weighted by area, not of unit length."""
+    out = np.zeros_like(vertices)
+    for t in range(triangles.shape[0]):
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, az = (
+            vertices[j, 0] - vertices[i, 0],
+            vertices[j, 1] - vertices[i, 1],
+            vertices[j, 2] - vertices[i, 2],
+        )
+        bx, by, bz = (
+            vertices[k, 0] - vertices[i, 0],
+            vertices[k, 1] - vertices[i, 1],
+            vertices[k, 2] - vertices[i, 2],
+        )
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        for v in (i, j, k):
+            out[v, 0] += nx
+            out[v, 1] += ny
+            out[v, 2] += nz
+    for v in range(out.shape[0]):
+        length = math.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2) + 1e-20
+        for c in range(3):
+            out[v, c] /= length
+    return out

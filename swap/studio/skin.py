@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from swap.studio.maps import blob, from_map, step
+from swap.studio import exact
+from swap.studio.maps import blob, from_map, interpolated, step
 from swap.studio.noise import noise
 from swap.studio.subjects import Subject
 
@@ -24,8 +25,8 @@ def strands(place: np.ndarray, slant: np.ndarray, fine: float, seed: int) -> np.
     from the vertical, outwards positive on both sides.
     """
     x, y = np.abs(place[..., 0]), place[..., 1]
-    across = x * np.cos(slant) - y * np.sin(slant)
-    along = x * np.sin(slant) + y * np.cos(slant)
+    across = x * exact.cosines(slant) - y * exact.sines(slant)
+    along = x * exact.sines(slant) + y * exact.cosines(slant)
     side = np.where(place[..., 0] > 0, 5.0, 0.0)
     return noise(np.stack([across * fine, along * fine * 0.16, side], -1), 1, seed, 2)
 
@@ -35,10 +36,12 @@ def brow_cover(place: np.ndarray, subject: Subject) -> np.ndarray:
     brow = subject.brows
     x, y = np.abs(place[..., 0]), place[..., 1]
     t = (x - 0.125) / (0.53 - 0.125)
-    line = 7.432 + brow.height + brow.arch * np.sin(np.pi * np.clip(t * 0.78, 0, 1)) - 0.035 * t
-    thick = brow.thickness * (1 - 0.7 * np.clip(t, 0, 1) ** 1.5)
+    line = (
+        7.432 + brow.height + brow.arch * exact.sines(np.pi * np.clip(t * 0.78, 0, 1)) - 0.035 * t
+    )
+    thick = brow.thickness * (1 - 0.7 * exact.powers(np.clip(t, 0, 1), 1.5))
     body = (
-        np.exp(-(((y - line) / thick) ** 2) * 1.2)
+        exact.exponentials(-(((y - line) / thick) ** 2) * 1.2)
         * step(7.358, 7.40, y)
         * step(-0.1, 0.2, t)
         * step(1.12, 0.6, t)
@@ -52,7 +55,11 @@ def brow_cover(place: np.ndarray, subject: Subject) -> np.ndarray:
 def beard_area(place: np.ndarray) -> np.ndarray:
     """(S, S) in [0, 1]: where beards grow."""
     x, y, z = np.abs(place[..., 0]), place[..., 1], place[..., 2]
-    edge = 6.56 + 0.62 * np.clip((x - 0.28) / 0.55, 0, 1) ** 1.6 + 0.03 * np.sin(9 * x)
+    edge = (
+        6.56
+        + 0.62 * exact.powers(np.clip((x - 0.28) / 0.55, 0, 1), 1.6)
+        + 0.03 * exact.sines(9 * x)
+    )
     area = step(0.07, -0.07, y - edge) * step(6.15, 6.5, y + 0.16 * z)
     lip = step(6.9, 6.78, y + 0.22 * x) * step(0.42, 0.30, x) * step(6.5, 6.62, y)
     return np.maximum(area, lip) * step(0.42, 0.75, z)
@@ -61,8 +68,10 @@ def beard_area(place: np.ndarray) -> np.ndarray:
 def scalp_cover(size: int, place: np.ndarray, subject: Subject) -> np.ndarray:
     """(S, S) in [0, 1]: where hair grows on the head, with a ragged hairline."""
     around, up = from_map(size)
-    line = np.interp(np.degrees(np.abs(around)), *HAIRLINE.T)
-    recede = subject.hair.recede * np.exp(-(((np.degrees(np.abs(around)) - 30) / 17) ** 2))
+    line = interpolated(np.degrees(np.abs(around)), HAIRLINE)
+    recede = subject.hair.recede * exact.exponentials(
+        -(((np.degrees(np.abs(around)) - 30) / 17) ** 2)
+    )
     above = np.degrees(up) - line - subject.hair.raised * (np.abs(around) < 0.8) - recede
     ragged = (
         noise(place, 14, subject.seed + 41, 2) * 3.5 + noise(place, 60, subject.seed + 43) * 2.5
@@ -116,13 +125,13 @@ def paint_skin(place: np.ndarray, subject: Subject) -> tuple[np.ndarray, np.ndar
         skin[mole] *= np.array([0.45, 0.36, 0.34], np.float32)
     if subject.lines:
         y, x = place[..., 1], np.abs(place[..., 0])
-        wave = y + 0.02 * np.sin(6 * place[..., 0]) + 0.012 * noise(place, 5, seed + 71)
-        brow_lines = np.exp(-(((wave * 9) % 1 - 0.5) ** 2) * 60) * blob(
+        wave = y + 0.02 * exact.sines(6 * place[..., 0]) + 0.012 * noise(place, 5, seed + 71)
+        brow_lines = exact.exponentials(-(((wave * 9) % 1 - 0.5) ** 2) * 60) * blob(
             place, (0, 7.72), (0.42, 0.14), False
         )
-        feet = np.exp(-((((y - 7.27) / (x - 0.36 + 1e-3) * 2.1) % 1 - 0.5) ** 2) * 40) * blob(
-            place, (0.57, 7.25), (0.08, 0.1)
-        )
+        feet = exact.exponentials(
+            -((((y - 7.27) / (x - 0.36 + 1e-3) * 2.1) % 1 - 0.5) ** 2) * 40
+        ) * blob(place, (0.57, 7.25), (0.08, 0.1))
         skin *= 1 - (subject.lines * (0.75 * brow_lines + 0.8 * feet))[..., None] * np.array(
             [0.25, 0.3, 0.3], np.float32
         )

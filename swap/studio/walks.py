@@ -1,4 +1,6 @@
-"""Smooth random walks of `Params`: somebody who sits, looks about, talks, smiles and blinks."""
+"""Random `Params`: smooth walks of somebody who sits, looks about, talks, smiles and blinks; and
+single draws.
+"""
 
 import numpy as np
 
@@ -37,7 +39,9 @@ def _bump(rise: int, hold: int, fall: int) -> np.ndarray:
 
 
 def walk(frames: int, seed: int, yaw: float = 35.0) -> list[Params]:
-    """`frames` Params at 25 a second, a pure function of the arguments. yaw: the largest turn."""
+    """`frames` Params at 25 a second, a pure function of the arguments, in multiples of 1/4096. yaw:
+    the largest turn, in degrees.
+    """
     rng = np.random.default_rng(seed)
     turn = yaw * np.tanh(0.8 * _drift(rng, frames, 46))
     pitch = 9 * np.tanh(_drift(rng, frames, 34))
@@ -72,4 +76,41 @@ def walk(frames: int, seed: int, yaw: float = 35.0) -> list[Params]:
         "mouth_x": mouth_x, "squint": squint, "light_x": light_x, "light_y": light_y,
         "light": light, "warmth": warmth, "x": x, "y": y,
     }  # fmt: skip
-    return [Params(**{k: float(v[i]) for k, v in columns.items()}) for i in range(frames)]
+    return [Params(**{k: _rounded(v[i]) for k, v in columns.items()}) for i in range(frames)]
+
+
+def _rounded(x: float) -> float:
+    """To 1/4096: another machine's ulps in NumPy's functions then make no other walk."""
+    return round(float(x) * 4096) / 4096
+
+
+def draw(seed: int, index: int) -> Params:
+    """The draw number `index` of `seed`, independent of all others: every number by itself, over the
+    range of `walk`. What people do seldom is 0 in a part of the draws, at full strength in others.
+    """
+    # The counter's lowest 64 bits count within a draw: the streams of two draws never meet.
+    rng = np.random.Generator(np.random.Philox(key=seed, counter=index << 64))
+
+    def now_and_then(chance: float, most: float = 1.0) -> float:
+        """0, or with this chance up to `most`, all the way in a quarter of those cases."""
+        strength = most if rng.random() < 0.25 else most * rng.random()
+        return strength if rng.random() < chance else 0.0
+
+    def around(middle: float, reach: float) -> float:
+        return middle + reach * rng.uniform(-1, 1)
+
+    one_eye, shut = rng.random(), now_and_then(0.3)
+    smile, jaw = now_and_then(0.4), now_and_then(0.6)
+    brow_up = now_and_then(0.3)
+    values = {
+        "yaw": around(0, 35), "pitch": around(0, 12), "roll": around(0, 8),
+        "gaze_x": around(0, 28), "gaze_y": around(-1.5, 13.5),
+        "blink_left": shut * (one_eye > 0.12), "blink_right": shut * (not 0.12 < one_eye < 0.24),
+        "brow_up": brow_up, "brow_down": now_and_then(0.3) * (1 - brow_up),
+        "smile": smile, "frown": now_and_then(0.2) * (1 - smile), "jaw": jaw,
+        "pucker": now_and_then(0.25, 0.8) * (1 - smile), "stretch": now_and_then(0.25, 0.6),
+        "mouth_x": around(0, 1) * now_and_then(0.5, 0.6), "squint": now_and_then(0.3, 0.6),
+        "light_x": around(-10, 45), "light_y": around(28, 12), "light": around(1, 0.12),
+        "warmth": around(0, 0.5), "x": around(0, 0.1), "y": around(0, 0.05),
+    }  # fmt: skip
+    return Params(**{name: _rounded(value) for name, value in values.items()})

@@ -2,7 +2,8 @@
 
 from swap.faces.detect import Detector
 from swap.provenance import SourceType, read_mark
-from swap.studio.clips import HEIGHT, WIDTH, main
+from swap.studio.clips import main
+from swap.studio.heads import FRAME
 from swap.video import probe, read_frames
 
 
@@ -11,7 +12,7 @@ def test_both_clips_are_written_marked_and_show_faces(tmp_path):
     for subject in "ab":
         clip = tmp_path / f"{subject}.mp4"
         info = probe(clip)
-        assert (info.width, info.height, info.frames) == (WIDTH, HEIGHT, 4)
+        assert (info.height, info.width, info.frames) == (*FRAME, 4)
         mark = read_mark(clip)
         assert mark.source_type == SourceType.RENDERED
         assert mark.details["Subject"] == subject

@@ -1,13 +1,22 @@
 """Rendered heads: pure functions of their parameters that do what the parameters say."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
+from swap.errors import UserError
+from swap.faces.align import CropDefinition, crop_matrix, warp_crop
 from swap.faces.detect import Detector
-from swap.studio.heads import SUBJECTS, Params, landmarks, render
-from swap.studio.walks import walk
+from swap.studio.heads import (
+    FRAME,
+    SUBJECTS,
+    Params,
+    draw,
+    landmarks,
+    picture,
+    pictures,
+    render,
+    walk,
+)
 
 SIZE = 96
 
@@ -63,6 +72,112 @@ def test_a_blink_changes_the_eyes_and_the_jaw_the_mouth():
     assert mouth.min() < 0.5 * grey("b")[int(marks[2, 1])].mean()
 
 
+def mouth(subject, rows, columns, **params):
+    """Pixels around the middle between the corners of the open mouth, and how much is face."""
+    params = Params(jaw=1.0, **params)
+    x, y = landmarks(subject, params, 256)[3:].mean(axis=0).astype(int)
+    window = slice(y + rows[0], y + rows[1]), slice(x + columns[0], x + columns[1])
+    image, face = picture(subject, params, 256)
+    return image[window].reshape(-1, 3).astype(float), face[window]
+
+
+@pytest.mark.parametrize("subject", sorted(SUBJECTS))
+def test_an_open_mouth_is_a_dark_hole_in_the_face(subject):
+    inside, face = mouth(subject, (-5, 2), (-6, 7))
+    cheek, _ = mouth(subject, (-5, 2), (-40, -30))
+    assert inside.mean() < 0.25 * cheek.mean()
+    assert (face == 255).all()
+
+
+def test_light_that_reaches_into_the_mouth_finds_it_red():
+    palate, _ = mouth("a", (-6, -4), (-8, 9), pitch=-12, light_x=0, light_y=5)
+    red, _, blue = palate.mean(axis=0)
+    assert red > 2 * blue
+
+
+def test_a_view_shows_what_a_warped_frame_shows():
+    params = Params(yaw=14, roll=9, jaw=0.3, x=0.05)
+    points = landmarks("a", params)
+    matrix = crop_matrix(points, 96, CropDefinition())
+    image, face = picture("a", params, 96, view=matrix)
+    # A frame four times finer, so that warping it loses nothing.
+    zoom = np.array([[4, 0, 1.5], [0, 4, 1.5]])
+    fine, fine_face = picture("a", params, (4 * FRAME[0], 4 * FRAME[1]), view=zoom, samples=1)
+    back = matrix.copy()
+    back[:, :2] /= 4
+    back[:, 2] -= back[:, :2] @ (1.5, 1.5)
+    warped = warp_crop(fine, back, 96)
+    inner = slice(4, -4), slice(4, -4)
+    assert np.abs(image[inner].astype(float) - warped[inner]).mean() < 4
+    soft = warp_crop(np.repeat(fine_face[..., None], 3, axis=2), back, 96)[..., 0]
+    assert np.abs(face[inner].astype(float) - soft[inner]).mean() < 3
+    moved = landmarks("a", params, 96, view=matrix)
+    np.testing.assert_allclose(moved, points @ matrix[:, :2].T + matrix[:, 2], atol=2e-3)
+
+
+def test_a_view_that_is_none_of_the_frame_changes_nothing_and_others_are_refused():
+    same = np.array([[1.0, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(render("d", Params()), render("d", Params(), FRAME, view=same))
+    for bad in (same[:, :2], same * [[1], [-1]], same * 0, same * np.nan, same * [[1], [2]]):
+        with pytest.raises(UserError):
+            render("d", Params(), 32, view=bad)
+    with pytest.raises(KeyError):
+        render("nobody", Params(), 32)
+
+
+@pytest.mark.parametrize("subject", sorted(SUBJECTS))
+@pytest.mark.parametrize("yaw", [-30, 0, 30])
+def test_the_face_is_in_the_mask_and_hair_neck_and_wall_are_not(subject, yaw):
+    params = Params(yaw=yaw)
+    image, face = picture(subject, params)
+    assert face.dtype == np.uint8
+    assert face.shape == image.shape[:2]
+    marks = landmarks(subject, params)
+    for x, y in marks[[0, 1, 2]]:  # the corners of the far side lie on the edge
+        assert face[round(y), round(x)] == 255
+    eyes, mouth = marks[:2].mean(axis=0), marks[3:].mean(axis=0)
+    down = mouth - eyes
+    for share, least, most in ((1.0, 255, 255), (-0.45, 255, 255), (2.1, 0, 0), (-2.2, 0, 0)):
+        x, y = np.rint(eyes + share * down).astype(int)
+        assert least <= face[max(y, 0), x] <= most, share
+    assert not face[:, :60].any()
+    assert not face[:, -60:].any()
+    assert 0.08 < (face > 127).mean() < 0.2
+
+
+def test_many_pictures_in_threads_are_the_single_ones_in_order():
+    params = walk(7, 3)
+    views = [np.array([[0.3, 0, -5.0 - i], [0, 0.3, 0]]) for i in range(7)]
+    many = list(pictures("c", params, 64, views=views, threads=3))
+    assert len(many) == 7
+    for p, view, (image, face) in zip(params, views, many, strict=True):
+        one, mask = picture("c", p, 64, view=view)
+        np.testing.assert_array_equal(image, one)
+        np.testing.assert_array_equal(face, mask)
+    with pytest.raises(ValueError, match="views"):
+        next(pictures("c", params, 64, views=views[:2]))
+
+
+def test_draws_are_wide_independent_and_multiples_of_a_fraction():
+    draws = [draw(9, i) for i in range(400)]
+    assert draws[7] == draw(9, 7) != draw(10, 7)
+    columns = {name: np.array([getattr(p, name) for p in draws]) for name in Params.__annotations__}
+    for name, column in columns.items():
+        assert (column * 4096 == np.rint(column * 4096)).all(), name
+        assert column.std() > 0, name
+    assert 30 < np.abs(columns["yaw"]).max() <= 35
+    assert abs(np.corrcoef(columns["yaw"][1:], columns["yaw"][:-1])[0, 1]) < 0.15
+    assert abs(np.corrcoef(columns["yaw"], columns["light_x"])[0, 1]) < 0.15
+    free = [columns[n] for n in ("yaw", "pitch", "roll", "gaze_x", "light_x", "warmth", "x", "y")]
+    one_and_next = np.corrcoef(np.array(free)[:, :-1], np.array(free)[:, 1:])
+    assert np.abs(one_and_next - np.eye(16)).max() < 0.3
+    assert columns["jaw"].max() == 1
+    left, right = columns["blink_left"] > 0.5, columns["blink_right"] > 0.5
+    assert (left & right).sum() > 10
+    assert (left ^ right).sum() > 5
+    assert (~left & ~right).sum() > 200
+
+
 def test_the_gaze_moves_the_dark_of_the_eye():
     def darkest(gaze):
         picture = render("d", Params(gaze_x=gaze), 256).mean(axis=2)
@@ -93,4 +208,4 @@ def test_a_walk_is_smooth_bounded_and_a_function_of_its_seed():
     blink = np.array([p.blink_left for p in steps])
     assert 3 <= (np.diff((blink > 0.8).astype(int)) == 1).sum() <= 20
     assert max(p.jaw for p in steps) > 0.4
-    assert replace(steps[0], yaw=0.0).yaw == 0
+    assert all(p.yaw * 4096 == round(p.yaw * 4096) for p in steps)

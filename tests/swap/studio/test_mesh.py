@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from swap.studio.mesh import ASSET, EXPRESSION, load_mesh
-from swap.studio.shade import normals_of
+from swap.studio.mesh import ASSET, EXPRESSION, load_mesh, normals_of
 
 
 @pytest.fixture(scope="module")
