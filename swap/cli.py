@@ -1,28 +1,29 @@
 """The command line: `swap run` does it all; `extract`, `train`, `convert` are its steps; `inspect` reads marks."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from nn.checkpoint import CheckpointError
-from nn.train import Budget, DivergenceError
-from swap import stages
+from nn.train import DivergenceError
+from swap import cli_studio, stages
 from swap.errors import UserError
+from swap.terminal import (
+    BatchOption,
+    FacesOption,
+    FramesOption,
+    MinutesOption,
+    PresetOption,
+    RecipeOption,
+    SeedOption,
+    StepsOption,
+    bars,
+    console,
+    make_budget,
+    say,
+)
 
 app = typer.Typer(
     name="swap",
@@ -37,74 +38,17 @@ what one of them looks like. Encode A, decode as B: B does what A did.
 
     swap run --a A.mp4 --b B.mp4 --out DIR --minutes 15
 
+or, without a camera, two rendered subjects and a swap measured against the truth:
+
+    swap demo
+
 or, step by step: `swap extract` (faces from a video), `swap train` (the network), `swap convert` (a video
-with the face swapped). `swap inspect` reads the mark that every picture and video made here carries.
+with the face swapped). `swap evaluate` says how good it is.
+`swap inspect` reads the mark that every picture and video made here carries.
 
 Only swap faces of people who agreed to it.
 """,
 )
-
-# Names of files are printed as they are: no [markup], no :emoji:, no breaks at 80 columns.
-console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-say = partial(console.print, soft_wrap=True)
-
-FacesOption = Annotated[int, typer.Option(help="Side of the crops in pixels.")]
-PresetOption = Annotated[
-    str,
-    typer.Option(
-        help="Size of the network: tiny (seconds, for tests), lite (minutes on 2 CPU cores), base, "
-        "original (exactly the network of 2017)."
-    ),
-]
-RecipeOption = Annotated[
-    str, typer.Option(help="latentface (made for runs of minutes) or 2017 (the original method).")
-]
-MinutesOption = Annotated[
-    float | None,
-    typer.Option(help="Train for so many minutes in all, earlier sessions of the run included."),
-]
-StepsOption = Annotated[
-    int | None,
-    typer.Option(help="Train for so many steps in all; with it a run is repeatable, bit for bit."),
-]
-FramesOption = Annotated[
-    int | None, typer.Option(help="Only the first so many frames of each video: a quick try.")
-]
-SeedOption = Annotated[int, typer.Option(help="Of all random numbers of the run.")]
-BatchOption = Annotated[int, typer.Option(help="Faces of each side in a step.")]
-
-
-@contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress callback (what, done, total): bars on a terminal, a line every 10 s elsewhere."""
-    if console.is_terminal:
-        with Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        ) as progress:
-            tasks: dict[str, int] = {}
-
-            def show(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = progress.add_task(what, total=total)
-                progress.update(tasks[what], completed=done, total=total)
-
-            yield show
-        return
-
-    last: dict[str, float] = {}
-
-    def tell(what: str, done: int, total: int) -> None:
-        if done >= total or time.monotonic() - last.get(what, 0.0) > 10:
-            if last.get(what) != float("inf"):
-                say(f"{what}: {done:,} of {total:,}")
-            last[what] = float("inf") if done >= total else time.monotonic()
-
-    yield tell
 
 
 @app.command()
@@ -231,6 +175,11 @@ def run_all(
         )
 
 
+app.command()(cli_studio.demo)
+app.command()(cli_studio.studio)
+app.command()(cli_studio.evaluate)
+
+
 @app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(help="A PNG, JPEG or MP4.")],
@@ -246,15 +195,6 @@ def model(
 ) -> None:
     """Print the network layer by layer: shapes, parameters, multiply-adds, memory."""
     print(stages.describe_model(preset, batch_size))
-
-
-def make_budget(minutes: float | None, steps: int | None) -> Budget:
-    """Of --minutes and --steps; UserError where one of them is not above 0."""
-    if minutes is not None and not minutes > 0:
-        raise UserError(f"--minutes must be above 0, not {minutes:g}")
-    if steps is not None and steps < 1:
-        raise UserError(f"--steps must be at least 1, not {steps}")
-    return Budget(steps=steps, seconds=None if minutes is None else minutes * 60)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from swap.data import FaceSet, even_spread
-from swap.data.faces import OVERSAMPLE
+from swap.data.faces import stored_side
 from swap.data.unusual import eye_distances
 from swap.errors import UserError
 from swap.faces.align import (
@@ -234,7 +234,7 @@ def convert(
             source, stop=stop, on_skip=lambda name, why: skipped.append((name, why))
         )
         while batch := list(islice(stream, BATCH)):
-            made = _swap_batch(batch, where, run, to, colours)
+            made = swap_batch(batch, where, run, to, colours)
             for frame, image in zip(batch, made, strict=True):
                 if frame.index in where:
                     swapped += 1
@@ -249,7 +249,7 @@ def convert(
     return ConvertReport(done, swapped, passed, several, skipped)
 
 
-def _swap_batch(
+def swap_batch(
     batch: list[Frame],
     where: dict[int, np.ndarray],
     run: TrainedRun,
@@ -298,7 +298,7 @@ def face_squares_of(
     frames: list[Frame], where: dict[int, np.ndarray], run: TrainedRun
 ) -> np.ndarray:
     """The face squares (N, 64, 64, 3) float32 in [0, 1] of frames, cut as training faces were."""
-    side = round(FACE_SIZE * run.crop.margin * OVERSAMPLE)
+    side = stored_side(FACE_SIZE, run.crop.margin)
     crops = np.empty((len(frames), side, side, 3), np.uint8)
     for crop, frame in zip(crops, frames, strict=True):
         matrix = crop_matrix(where[frame.index], CROP, run.crop)

@@ -9,6 +9,7 @@ Each tells what it found through ``say``, a function that prints a line. Heavy i
 them, so that ``swap --help`` is instant.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nn.train import Budget, DivergenceError, StopRequest
+from nn.train import Budget, Chore, DivergenceError, StopRequest
 from swap.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from swap.data import FaceSet
     from swap.train import Progress as TrainProgress
     from swap.train import Trainer
 
@@ -80,6 +84,8 @@ def open_trainer(
 ) -> "Trainer":
     """Loads both face sets and starts the run, or goes on with the one in ``run``."""
     from swap.data import FaceSet
+    from swap.evaluate.overlap import overlap
+    from swap.evaluate.table import overlap_report
     from swap.faces.align import CropDefinition
     from swap.faces.records import read_alignments
     from swap.model import get_preset
@@ -101,6 +107,8 @@ def open_trainer(
             f"the faces of A were cut as {crops[0].to_dict()}, those of B as {crops[1].to_dict()}; "
             "extract them again with one setting"
         )
+    common = overlap(faces["a"], faces["b"], *(landmarks_of(faces[side]) for side in ("a", "b")))
+    say(overlap_report(common))
     trainer = Trainer(run, faces, crops[0], chosen, how, seed=seed, batch_size=batch_size)
     say(f"{preset}: {trainer.arena.size:,} parameters; training takes {trainer.memory()}")
     if trainer.resumed:
@@ -110,7 +118,9 @@ def open_trainer(
     return trainer
 
 
-def train_run(trainer: "Trainer", budget: Budget, console: Console) -> bool:
+def train_run(
+    trainer: "Trainer", budget: Budget, console: Console, chores: Sequence[Chore] = ()
+) -> bool:
     """Trains until the budget is spent; False where Ctrl-C ended it before. Shows speed, losses and time left."""
     say = partial(console.print, soft_wrap=True)
     if budget.spent(trainer.steps, trainer.seconds):
@@ -147,7 +157,7 @@ def train_run(trainer: "Trainer", budget: Budget, console: Console) -> bool:
         if not console.is_terminal:
             progress.stop()
         try:
-            outcome = trainer.run(budget, on_progress=show, stop=stop)
+            outcome = trainer.run(budget, on_progress=show, stop=stop, chores=chores)
         except DivergenceError as error:
             raise DivergenceError(
                 f"{error}: training diverged; the run in {trainer.folder} is as it was at its last save; "
@@ -270,3 +280,116 @@ def _some(numbers: Sequence[int], limit: int = 8) -> str:
     """The first few of some frame numbers."""
     text = ", ".join(map(str, numbers[:limit]))
     return text if len(numbers) <= limit else f"{text} and {len(numbers) - limit:,} more"
+
+
+def evaluate_rendered(
+    run: Path,
+    family: str,
+    a: Sequence[str],
+    b: Sequence[str],
+    out: Path,
+    seed: int | None,
+    show: Show,
+) -> Any:
+    """Measures ``run`` on rendered subjects, writes metrics.json and sheet.png into ``out``; what to print."""
+    from swap.data import FaceSet
+    from swap.data.faces import stored_side
+    from swap.evaluate.picture import write_error_sheet
+    from swap.evaluate.rendered import Rendered
+    from swap.evaluate.table import report
+    from swap.evaluate.truth import measure
+    from swap.model import FACE_SIZE
+    from swap.run import open_run
+    from swap.studio.family import PAIRS, check_subject
+
+    for side, names in (("a", a), ("b", b)):
+        if len(names) > 1:
+            raise UserError(f"--{side} names one subject with --studio, not {len(names)}")
+        for name in names:
+            check_subject(family, name)
+    trained = open_run(run)
+    known = trained.facts.get("studio")
+    given = Rendered.from_dict(known) if known is not None else None
+    if given is not None and given.family == family:
+        first, second, count = given.a, given.b, given.count
+        seed = given.seed if seed is None else seed
+    else:
+        (first, second), count, seed = PAIRS[family], 2000, seed or 0
+    rendered = Rendered(family, *a or [first], *b or [second], count, seed)
+    stored = stored_side(FACE_SIZE, trained.crop.margin)
+    sets: dict[str, FaceSet] = rendered.training(stored, show)
+    test = rendered.test(stored, show)
+    clip = rendered.pairs(
+        rendered.clip_params(), stored, lambda d, t: show("rendering a clip", d, t)
+    )
+    results = measure(
+        trained.model.swap,
+        test,
+        rendered.trained_on(sets),
+        clip=clip,
+        progress=lambda d, t: show("measuring", d, t),
+    )
+    facts = {
+        "rendered": rendered.to_dict(),
+        "steps": trained.facts["steps"],
+        "model_sha256": trained.fingerprint,
+    }
+    _write_metrics(out, results.to_json() | facts)
+    title = f"{family}: {rendered.a} and {rendered.b}, {trained.facts['steps']:,} steps"
+    details = {"Model_sha256": trained.fingerprint}
+    write_error_sheet(out / "sheet.png", results, title=title, details=details)
+    return report(results)
+
+
+def evaluate_recorded(
+    run: Path, a: Sequence[Path], b: Sequence[Path], out: Path, show: Show
+) -> Any:
+    """What can be known of a run on recordings: reconstruction, and the overlap of both sets; what to print."""
+    from rich.console import Group
+
+    from swap.data import FaceSet
+    from swap.evaluate.overlap import overlap
+    from swap.evaluate.real import measure_real
+    from swap.evaluate.table import overlap_report, real_report
+    from swap.run import open_run
+
+    if not a or not b:
+        raise UserError(
+            "name the faces of both sides with --a FOLDER and --b FOLDER, or a rendered family with --studio"
+        )
+    trained = open_run(run)
+    sets = {side: FaceSet.load(folders) for side, folders in (("a", a), ("b", b))}
+    show("measuring", 0, 2)
+    found = overlap(sets["a"], sets["b"], landmarks_of(sets["a"]), landmarks_of(sets["b"]))
+    show("measuring", 1, 2)
+    rebuilt = measure_real(trained.model.swap, sets["a"], sets["b"])
+    show("measuring", 2, 2)
+    facts = {"steps": trained.facts["steps"], "model_sha256": trained.fingerprint}
+    _write_metrics(out, rebuilt.to_json() | {"overlap": found.to_json()} | facts)
+    return Group(real_report(rebuilt), overlap_report(found))
+
+
+def landmarks_of(faces: "FaceSet") -> "np.ndarray":
+    """float64 (F, 5, 2): the landmarks of each face of a loaded set, in its order."""
+    import numpy as np
+
+    from swap.faces.records import read_alignments
+
+    known = {
+        folder / alignment.file: alignment.landmarks
+        for folder in {path.parent for path in faces.paths}
+        for alignment in read_alignments(folder)[1]
+        if alignment.file is not None
+    }
+    return np.array([known[path] for path in faces.paths])
+
+
+def _write_metrics(out: Path, metrics: dict[str, Any]) -> None:
+    """Writes metrics.json into the folder ``out``; UserError where that is not possible."""
+    from swap.files import write_bytes_atomic
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomic(out / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+    except OSError as error:
+        raise UserError(f"{out / 'metrics.json'} cannot be written: {error.strerror}") from error

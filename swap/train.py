@@ -61,6 +61,7 @@ class Progress:
 class Trainer:
     """A run in memory: ``Trainer(...)`` starts or continues it, ``run(budget)`` trains, ``save()`` keeps it.
 
+    studio: what the faces were rendered from, where they were (swap.evaluate.rendered).
     Raises UserError where ``folder`` holds a run of another preset, recipe, seed, batch size or crop, and
     CheckpointError where its checkpoint is damaged; nothing in the folder is changed then.
     """
@@ -75,7 +76,9 @@ class Trainer:
         *,
         seed: int = 0,
         batch_size: int = BATCH_SIZE,
+        studio: dict[str, Any] | None = None,
     ) -> None:
+        self.studio = studio
         self.folder, self.faces, self.crop = folder, faces, crop
         self.preset, self.recipe, self.seed, self.batch_size = preset, recipe, seed, batch_size
         self.steps, self.seconds, self.resumed = 0, 0.0, has_run(folder)
@@ -131,8 +134,10 @@ class Trainer:
         *,
         on_progress: Callable[[Progress], None] | None = None,
         stop: StopRequest | None = None,
+        chores: Sequence[Chore] = (),
     ) -> Outcome:
         """Trains until ``budget`` (of steps and seconds in all) is spent or ``stop`` is requested; saves at the end.
+        ``chores`` are done beside previews and saves.
 
         Raises DivergenceError where a loss or a weight is no number; the last save is then left as it is.
         """
@@ -174,6 +179,7 @@ class Trainer:
                 chores=(
                     Chore(self.preview, PREVIEW_EVERY, FIRST_PREVIEW),
                     Chore(self.save, SAVE_EVERY),
+                    *chores,
                 ),
             )
         self.save()
@@ -223,6 +229,7 @@ class Trainer:
             "steps": self.steps,
             "seconds": self.seconds,
             "sets": sets,
+            "studio": self.studio,
             "versions": library_versions(),
         }
 

@@ -89,6 +89,11 @@ class Batches:
         """The batch of one step (0, 1, 2, ...), always the same for the same arguments."""
         return Batch(*self._side(step, 0), *self._side(step, 1))
 
+    def epochs(self, step: int, side: int) -> np.ndarray:
+        """In which epoch, of as many draws as the side has faces, each face of step is: (batch_size,)."""
+        positions = step * self.batch_size + np.arange(self.batch_size)
+        return positions // len(self.sides[side][0])
+
     def indices(self, step: int, side: int) -> np.ndarray:
         """Which faces of side 0 (A) or 1 (B) step shows: (batch_size,) indices into its set."""
         cumulated = self._cumulated[side]
@@ -122,7 +127,7 @@ class Batches:
             [_generator(self.seed, WARP, item, side, step) for item in range(self.batch_size)]
         )
         inputs, targets = random_warp(
-            faces.images[self.indices(step, side)],
+            faces.take(self.indices(step, side), self.epochs(step, side)),
             draws,
             self.size,
             margin=faces.margin,

@@ -98,7 +98,7 @@ class FaceSet:
         # Whoever sorts out bad crops deletes the pictures, and does not edit the list.
         files = [file for file in listed if file.exists()]
         chosen = [files[i] for i in even_spread(len(files), max(limit, MINIMUM))]
-        side = round(face_size * crops[0].margin * OVERSAMPLE)
+        side = stored_side(face_size, crops[0].margin)
         images, paths, skipped = _load_pictures(chosen, side)
         if len(paths) < MINIMUM:
             raise _too_few(folders, len(paths), skipped)
@@ -113,6 +113,11 @@ class FaceSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def take(self, indices: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+        """uint8 (n, L, L, 3): the pictures to train on for indices (n,). A set that changes as training goes on
+        looks at epochs (n,), how often the whole set has been gone through before; this one does not."""
+        return self.images[indices]
 
     def squares(self, indices: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
         """The unwarped face squares of some faces, (n, size, size, 3) float32 in [0, 1]."""
@@ -146,6 +151,11 @@ class FaceSet:
         edge = round(side * (1 - 1 / self.margin) / 2)
         square[edge : side - edge, edge : side - edge] = 1
         return _statistics(self.images, square)[0]
+
+
+def stored_side(face_size: int, margin: float) -> int:
+    """Side in pixels at which crops are kept in memory, for a network whose square has side face_size."""
+    return round(face_size * margin * OVERSAMPLE)
 
 
 def _statistics(images: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

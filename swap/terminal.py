@@ -1,0 +1,92 @@
+"""What the commands share: where they print, progress bars, and options that mean the same everywhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from nn.train import Budget
+from swap.errors import UserError
+
+# Names of files are printed as they are: no [markup], no :emoji:, no breaks at 80 columns.
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+say = partial(console.print, soft_wrap=True)
+
+FacesOption = Annotated[int, typer.Option(help="Side of the crops in pixels.")]
+PresetOption = Annotated[
+    str,
+    typer.Option(
+        help="Size of the network: tiny (seconds, for tests), lite (minutes on 2 CPU cores), base, "
+        "original (exactly the network of 2017)."
+    ),
+]
+RecipeOption = Annotated[
+    str, typer.Option(help="latentface (made for runs of minutes) or 2017 (the original method).")
+]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option(help="Train for so many minutes in all, earlier sessions of the run included."),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(help="Train for so many steps in all; with it a run is repeatable, bit for bit."),
+]
+FramesOption = Annotated[
+    int | None, typer.Option(help="Only the first so many frames of each video: a quick try.")
+]
+SeedOption = Annotated[int, typer.Option(help="Of all random numbers of the run.")]
+BatchOption = Annotated[int, typer.Option(help="Faces of each side in a step.")]
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress callback (what, done, total): bars on a terminal, a line every 10 s elsewhere."""
+    if console.is_terminal:
+        with Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        ) as progress:
+            tasks: dict[str, int] = {}
+
+            def show(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = progress.add_task(what, total=total)
+                progress.update(tasks[what], completed=done, total=total)
+
+            yield show
+        return
+
+    last: dict[str, float] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        if done >= total or time.monotonic() - last.get(what, 0.0) > 10:
+            if last.get(what) != float("inf"):
+                say(f"{what}: {done:,} of {total:,}")
+            last[what] = float("inf") if done >= total else time.monotonic()
+
+    yield tell
+
+
+def make_budget(minutes: float | None, steps: int | None) -> Budget:
+    """Of --minutes and --steps; UserError where one of them is not above 0."""
+    if minutes is not None and not minutes > 0:
+        raise UserError(f"--minutes must be above 0, not {minutes:g}")
+    if steps is not None and steps < 1:
+        raise UserError(f"--steps must be at least 1, not {steps}")
+    return Budget(steps=steps, seconds=None if minutes is None else minutes * 60)
