@@ -47,12 +47,15 @@ class MemoryEstimate:
         return f"about {self.total / 2**30:.2f} GiB of memory (MiB: {listed})"
 
 
-def estimate_memory(model: SwapModel, batch_size: int, faces_bytes: int = 0) -> MemoryEstimate:
-    """What training ``model`` with ``batch_size`` faces a side and so many bytes of faces takes."""
+def estimate_memory(
+    model: SwapModel, batch_size: int, faces_bytes: int = 0, returns: int = 0
+) -> MemoryEstimate:
+    """What training ``model`` with ``batch_size`` faces a side and so many bytes of faces takes; returns: faces a side
+    that make a round trip beside them."""
     sides = len(model.decoders)
     c = model.preset.width
-    encoder = nn.summary(model.encoder, (sides * batch_size, FACE_SIZE, FACE_SIZE, 3))
-    decoders = [nn.summary(d, (batch_size, 8, 8, 4 * c)) for d in model.decoders.values()]
+    encoder = nn.summary(model.encoder, (sides * (batch_size + returns), FACE_SIZE, FACE_SIZE, 3))
+    decoders = [nn.summary(d, (batch_size + returns, 8, 8, 4 * c)) for d in model.decoders.values()]
     rows = [*encoder.rows, *decoders[0].rows]
     parameters = encoder.parameters + sum(d.parameters for d in decoders)
     # One decoder's activations are freed before the next one runs.

@@ -25,6 +25,7 @@ import numpy as np
 
 import nn
 from swap.errors import UserError
+from swap.match import CodeMatch
 
 FACE_SIZE = 64  # pixels of the side of the square that the network sees and makes
 SIDES = ("a", "b")
@@ -150,6 +151,10 @@ class SwapModel(nn.Layer):
 
         self.preset = preset
         self.encoder = make_encoder(preset, stream(0), init)
+        # The same layers in two parts, before and after the narrow code.
+        cut = [name for name, _ in self.encoder.layers].index("code") + 1
+        self.to_code = nn.Sequential(*self.encoder.layers[:cut])
+        self.from_code = nn.Sequential(*self.encoder.layers[cut:])
         self.decoders = {
             side: make_decoder(preset, stream(1 + number), init, last_gain)
             for number, side in enumerate(sides)
@@ -186,35 +191,79 @@ class SwapModel(nn.Layer):
         self,
         batch: dict[str, tuple[np.ndarray, np.ndarray]],
         weight: np.ndarray | None = None,
+        *,
+        returns: np.ndarray | None = None,
+        match: CodeMatch | None = None,
+        match_strength: float = 0.0,
     ) -> dict[str, float]:
         """Adds the gradient of the summed losses to every parameter; returns the loss of each side.
 
-        batch    for each side (inputs, targets), both (N, 64, 64, 3) in [0, 1]
-        weight   (64, 64, 1) or None: L_side = mean of weight |y - target|
+        batch            for each side (inputs, targets), both (N, 64, 64, 3) in [0, 1]
+        weight           (64, 64, 1) or None: L_side = mean of weight |y - target|
+        returns          (M,) which targets t of each side make a round trip: t is swapped to the other side with the
+                         weights as they are, y = decoder_side(encoder(swapped)), and M / N times the mean of
+                         weight |y - t| is added to the gradient. Nothing flows back through the swap itself. So a
+                         decoder sees codes of pictures of the other side, and is told what they mean.
+        match, strength  match_strength times the loss of swap.match on the codes of the batch
 
         L = sum over sides of L_side. The sides pass the encoder in one batch; its gradient is then the sum
-        of theirs, because each of its parameters is used by both.
+        of theirs, because each of its parameters is used by both. What is returned is L_side alone.
         """
-        shown = np.concatenate([self.show(x, side) for side, (x, _) in batch.items()])
-        code, encoder_cache = self.encoder.forward(shown)
-        dcode = np.empty_like(code)
-        losses, start = {}, 0
-        for side, (x, target) in batch.items():
-            part = slice(start, start + len(x))
-            start = part.stop
-            logits, cache = self.decoders[side].forward(code[part])
+        shown = [self.show(x, side) for side, (x, _) in batch.items()]
+        rows: dict[
+            str, list[slice]
+        ] = {}  # of each decoder: its own faces, and those that come back
+        start = 0
+        for side, x in zip(batch, shown, strict=True):
+            rows[side] = [slice(start, start + len(x))]
+            start += len(x)
+        back = {}
+        if returns is not None and len(returns):
+            for side, other in zip(batch, reversed(list(batch)), strict=True):
+                back[side] = batch[side][1][returns]
+                shown.append(self.show(self.swap(back[side], side, other), other))
+                rows[side].append(slice(start, start + len(returns)))
+                start += len(returns)
+        code, to_cache = self.to_code.forward(np.concatenate(shown))
+        wide, from_cache = self.from_code.forward(code)
+        dwide = np.empty_like(wide)
+        losses = {}
+        for side, (_, target) in batch.items():
+            mine = wide[rows[side][0]]
+            if back:
+                mine = np.concatenate([wide[part] for part in rows[side]])
+            logits, cache = self.decoders[side].forward(mine)
             y, sigmoid_cache = self.sigmoid.forward(logits + self.looks[side].prior)
-            if weight is None:
-                loss, loss_cache = self.loss.forward(y, target)
-                dy = self.loss.backward(1.0, loss_cache)
-            else:  # |w y - w t| = w |y - t|, and the chain rule through w y
-                loss, loss_cache = self.loss.forward(y * weight, target * weight)
-                dy = self.loss.backward(1.0, loss_cache) * weight
-            losses[side] = float(loss)
-            dlogits = self.sigmoid.backward(dy, sigmoid_cache)
-            dcode[part] = self.decoders[side].backward(dlogits, cache)
-        self.encoder.backward(dcode, encoder_cache, need_dx=False)
+            count = len(target)
+            losses[side], dy = self._loss(y[:count], target, weight)
+            if back:
+                share = len(returns) / count
+                _, returned = self._loss(y[count:], back[side], weight)
+                dy = np.concatenate([dy, share * returned])
+            dmine = self.decoders[side].backward(self.sigmoid.backward(dy, sigmoid_cache), cache)
+            done = 0
+            for part in rows[side]:
+                length = part.stop - part.start
+                dwide[part] = dmine[done : done + length]
+                done += length
+        dcode = self.from_code.backward(dwide, from_cache)
+        if match is not None:
+            _, pull = match.gradient({side: code[parts[0]] for side, parts in rows.items()})
+            for side, gradient in pull.items():
+                dcode[rows[side][0]] += match_strength * gradient
+        self.to_code.backward(dcode, to_cache, need_dx=False)
         return losses
+
+    def _loss(
+        self, y: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+    ) -> tuple[float, np.ndarray]:
+        """Mean of weight |y - target| and its gradient by y."""
+        if weight is None:
+            loss, cache = self.loss.forward(y, target)
+            return float(loss), self.loss.backward(1.0, cache)
+        # |w y - w t| = w |y - t|, and the chain rule through w y
+        loss, cache = self.loss.forward(y * weight, target * weight)
+        return float(loss), self.loss.backward(1.0, cache) * weight
 
     def to(self, backend: str) -> "SwapModel":
         super().to(backend)

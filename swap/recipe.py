@@ -18,6 +18,13 @@ While both losses fall, the swap can get worse.
                   time to overfit, and what need not be undone leaves room for detail.
     jitter        Brightness, contrast and tint of what the encoder sees are varied, so that it looks at shapes; what
                   light and skin make of a closed eye differs between two people, its shape does not.
+    round trips   Some faces of A are swapped to B as the network stands, and the swapped picture, now an input of B's,
+                  must come back as the very face of A. So A's decoder learns to read codes that come from pictures
+                  of B, which it otherwise never sees until somebody asks for a swap (back-translation, as in the
+                  unsupervised translation of languages: Sennrich et al. 2016, Lample et al. 2018).
+    match         Round trips let A and B disagree about how much: half a smile there and double back is a round trip,
+                  too. What settles it is that the codes of both are spread alike: same mean, same covariance
+                  (swap.match), with little weight.
     he, cooldown  Weights that keep the signal's variance through LeakyReLU, a learning rate twenty times
                   that of 2017, falling to nearly 0 at the end: a run of minutes instead of days.
 
@@ -26,6 +33,8 @@ While both losses fall, the swap can get worse.
 
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from swap.data import Augmentation
 from swap.errors import UserError
@@ -39,7 +48,8 @@ class Recipe:
     which the learning rate rises; cooldown: the last part of a run over which it falls, linearly, to 2 %.
     colour_match: bring the colours of A to B's. rotation (degrees), shift and noise (of the square's side) and
     mirror (probability): of the random warp. brightness, contrast, tint: varied in what the encoder is shown, not in
-    the target.
+    the target. round_trips: of as many faces a side as this share of the batch, from step round_trips_from on. match:
+    strength of the loss on the codes' moments.
     """
 
     name: str
@@ -62,6 +72,9 @@ class Recipe:
     brightness: float = 0.0
     contrast: float = 0.0
     tint: float = 0.0
+    round_trips: float = 0.0
+    round_trips_from: int = 0
+    match: float = 0.0
 
     def augmentation(self) -> Augmentation:
         """The random warp of this recipe."""
@@ -74,6 +87,13 @@ class Recipe:
             contrast=self.contrast,
             gain=self.tint,
         )
+
+    def returns_at(self, step: int, batch_size: int) -> np.ndarray | None:
+        """Which faces of a batch make a round trip in step ``step``: spread over the batch, others in each step."""
+        count = round(self.round_trips * batch_size)
+        if not count or step < self.round_trips_from:
+            return None
+        return (np.arange(count) * batch_size // count + step) % batch_size
 
     def rate_at(self, step: int, progress: float) -> float:
         """The learning rate of step ``step`` = 0, 1, ..., at a progress of 0 to 1 through the run."""
@@ -110,6 +130,9 @@ RECIPES = {
             brightness=0.1,
             contrast=0.25,
             tint=0.1,
+            round_trips=0.5,
+            round_trips_from=400,
+            match=0.005,
         ),
         Recipe(
             "2017",

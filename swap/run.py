@@ -73,9 +73,11 @@ def save_run(
     optimizer: nn.Optimizer,
     history: dict[str, np.ndarray],
     facts: dict[str, Any],
+    more: dict[str, np.ndarray],
 ) -> None:
-    """Writes the checkpoint of a run, whole or not at all; OSError where that is not possible."""
-    arrays = _weights(model) | _state(arena, optimizer) | _looks(model)
+    """Writes the checkpoint of a run, whole or not at all; OSError where that is not possible. more: further arrays
+    that training goes on from, by name."""
+    arrays = _weights(model) | _state(arena, optimizer) | _looks(model) | more
     arrays |= {f"history/{side}": losses for side, losses in history.items()}
     save_checkpoint(checkpoint_path(folder), arrays, facts | {"kind": KIND})
 
@@ -85,8 +87,10 @@ def load_run(
     model: SwapModel,
     arena: nn.Arena,
     optimizer: nn.Optimizer,
+    more: dict[str, np.ndarray],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Reads a run back into ``model`` and ``optimizer``; returns its facts and the losses so far, (steps,) a side.
+    """Reads a run back into ``model``, ``optimizer`` and the arrays of ``more``; returns its facts and the losses so
+    far, (steps,) a side.
 
     CheckpointError where the file is damaged or does not fit; nothing is changed then.
     """
@@ -99,6 +103,7 @@ def load_run(
             _weights(model)
             | _state(arena, optimizer)
             | _looks(model)
+            | more
             | {f"history/{side}": losses for side, losses in history.items()}
         )
 

@@ -23,6 +23,7 @@ from swap.data import Batches, ColourMatch, FaceSet, Prefetcher, even_spread
 from swap.data.unusual import eye_distances, eye_window, mouth_window, unusual
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
+from swap.match import CodeMatch
 from swap.memory import MemoryEstimate, estimate_memory
 from swap.model import FACE_SIZE, SIDES, Looks, Preset, SwapModel
 from swap.preview import SheetSide, loss_plot, sheet, write_sheet
@@ -103,9 +104,11 @@ class Trainer:
         self.optimizer = nn.Adam(
             self.arena, recipe.learning_rate, beta1=recipe.beta1, eps=recipe.eps
         )
+        ops = self.model.encoder["code"].ops
+        self.match = CodeMatch(SIDES, preset.code, ops) if recipe.match else None
         self.losses: dict[str, list[float]] = {side: [] for side in SIDES}
         if self.resumed:
-            facts, history = load_run(folder, self.model, self.arena, self.optimizer)
+            facts, history = load_run(folder, self.model, self.arena, self.optimizer, self._more())
             self.steps, self.seconds = facts["steps"], float(facts["seconds"])
             self.losses = {side: history[side].tolist() for side in SIDES}
             self.other_faces = facts.get("sets") != self.facts()["sets"]
@@ -115,7 +118,8 @@ class Trainer:
     def memory(self) -> MemoryEstimate:
         """What training takes, faces included."""
         size = sum(f.images.nbytes for f in self.faces.values())
-        return estimate_memory(self.model, self.batch_size, size)
+        returns = round(self.recipe.round_trips * self.batch_size)
+        return estimate_memory(self.model, self.batch_size, size, returns)
 
     def step(self, number: int, batch: Any, rate: float) -> tuple[float, float]:
         """One step on ``batch`` at learning rate ``rate``; the losses of A and B."""
@@ -123,6 +127,9 @@ class Trainer:
         losses = self.model.backpropagate(
             {"a": (batch.input_a, batch.target_a), "b": (batch.input_b, batch.target_b)},
             self.weight,
+            returns=self.recipe.returns_at(number, self.batch_size),
+            match=self.match,
+            match_strength=self.recipe.match,
         )
         self.optimizer.learning_rate = rate
         self.optimizer.step()
@@ -192,12 +199,26 @@ class Trainer:
             raise DivergenceError(f"the weights are not finite after step {self.steps}")
         history = {side: np.array(self.losses[side], np.float32) for side in SIDES}
         try:
-            save_run(self.folder, self.model, self.arena, self.optimizer, history, self.facts())
+            save_run(
+                self.folder,
+                self.model,
+                self.arena,
+                self.optimizer,
+                history,
+                self.facts(),
+                self._more(),
+            )
         except OSError as error:
             raise UserError(
                 f"the run could not be saved to {self.folder}: {error.strerror or error}; "
                 "make room or permissions there and run the same command again"
             ) from error
+
+    def _more(self) -> dict[str, np.ndarray]:
+        """What else the next step depends on."""
+        if self.match is None:
+            return {}
+        return {f"match/{name}": array for name, array in self.match.arrays().items()}
 
     def preview(self) -> None:
         """Writes the preview sheet and the loss plot."""

@@ -211,23 +211,36 @@ def batch_of(rng, count=(2, 3)):
     }
 
 
-def loss_by_hand(model, batch, weight):
-    """The loss again, from encode and decode, for real and complex weights."""
+def loss_by_hand(model, batch, weight, trips=None):
+    """The loss again, from encode and decode, for real and complex weights. trips: for each side, pictures of it made
+    as the other side, and those that they must come back to."""
     total = 0
     for side, (x, target) in batch.items():
         d = model.decode(model.encode(x, side), side) - target
         d = d * np.sign(d.real)
         total = total + (d if weight is None else d * weight).mean()
+        if trips:
+            swapped, wanted = trips[side]
+            d = model.decode(model.encode(swapped, "b" if side == "a" else "a"), side) - wanted
+            d = d * np.sign(d.real)
+            total = total + (d if weight is None else d * weight).mean() * len(wanted) / len(x)
     return total
 
 
+@pytest.mark.parametrize("returning", [False, True], ids=["", "round trips"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weight"])
 @pytest.mark.parametrize("looks", [False, True], ids=["plain", "looks"])
-def test_the_gradient_is_that_of_the_complex_step(rng, looks, weighted):
+def test_the_gradient_is_that_of_the_complex_step(rng, looks, weighted, returning):
     """The derivative along random directions of each parameter's space, and of all together."""
-    model, batch = exact_model(rng, looks), batch_of(rng)
+    model, batch = exact_model(rng, looks), batch_of(rng, (3, 3) if returning else (2, 3))
     weight = rng.uniform(0.1, 3, (64, 64, 1)) if weighted else None
-    losses = model.backpropagate(batch, weight)
+    returns = np.array([2, 0]) if returning else None
+    trips = {
+        side: (model.swap(batch[side][1][returns], side, other), batch[side][1][returns])
+        for side, other in (("a", "b"), ("b", "a"))
+        if returning
+    }
+    losses = model.backpropagate(batch, weight, returns=returns)
     assert sum(losses.values()) == pytest.approx(loss_by_hand(model, batch, weight), rel=1e-13)
     parameters = dict(model.named_parameters())
     real = {name: p.value for name, p in parameters.items()}
@@ -242,7 +255,8 @@ def test_the_gradient_is_that_of_the_complex_step(rng, looks, weighted):
             side: tuple(array.astype(np.complex128) for array in pair)
             for side, pair in batch.items()
         }
-        return loss_by_hand(model, stepped, weight).imag / STEP
+        stepped_trips = {s: (x.astype(np.complex128), t) for s, (x, t) in trips.items()}
+        return loss_by_hand(model, stepped, weight, stepped_trips).imag / STEP
 
     groups = [[name] for name in parameters] + [list(parameters)]
     for names in groups:

@@ -316,8 +316,8 @@ def test_a_loss_that_is_no_number_leaves_the_last_save(make, tmp_path, bad):
     trainer = make()
     backpropagate = trainer.model.backpropagate
 
-    def diverging(batch, weight=None):
-        losses = backpropagate(batch, weight)
+    def diverging(*args, **options):
+        losses = backpropagate(*args, **options)
         return losses | ({"b": bad} if trainer.steps == 4 else {})
 
     trainer.model.backpropagate = diverging

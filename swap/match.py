@@ -1,0 +1,83 @@
+"""Codes of both sides with the same mean and the same covariance: a loss on the encoder.
+
+Nothing in two reconstruction losses says that a code means the same to both decoders. What can be asked without a
+single pair of pictures is that the codes of A and of B are spread alike. With running moments of each side,
+
+    m_s <- keep m_s + (1 - keep) mean of z over the batch         z (N, d): codes of side s
+    C_s <- keep C_s + (1 - keep) (z - mean)ᵀ (z - mean) / N
+
+both divided by 1 - keep^t, so that they are averages from the first step on, the loss is
+
+    M = |m_a - m_b|² / tau + |C_a - C_b|² / nu,    tau = (tr C_a + tr C_b) / 2,    nu = (|C_a|² + |C_b|²) / 2
+
+(squared Euclidean and Frobenius norms; tau and nu count as constants, so that codes cannot shrink their way out). It is
+0 for equal moments, whatever their size. Its gradient, as if this batch alone made the moments (only the scale is
+changed by that, and the direction is the running average's, which has seen many batches):
+
+    dM/dz_a =  (2 (m_a - m_b) / tau + 4 (z - mean) (C_a - C_b) / nu) / N        and for b with the opposite signs
+
+After B. Sun and K. Saenko, Deep CORAL, 2016, which has the second term, in a batch alone.
+"""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+
+from nn.reference.dense import DenseCache
+
+KEEP = 0.98
+
+
+class CodeMatch:
+    """The running moments of two sides' codes, and the gradient that pulls them together.
+
+    sides: their names. code: d. ops: the backend whose dense products are used (see nn.backend).
+    """
+
+    def __init__(self, sides: Sequence[str], code: int, ops: ModuleType) -> None:
+        if len(sides) != 2:
+            raise ValueError(f"two sides are matched, not {len(sides)}")
+        self.sides, self.ops = tuple(sides), ops
+        self.mean = {side: np.zeros(code, np.float32) for side in sides}
+        self.covariance = {side: np.zeros((code, code), np.float32) for side in sides}
+        self.steps = np.zeros(1, np.int64)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What the next step depends on, by name, for a checkpoint: the arrays themselves."""
+        named = {f"mean/{side}": array for side, array in self.mean.items()}
+        named |= {f"covariance/{side}": array for side, array in self.covariance.items()}
+        return named | {"steps": self.steps}
+
+    def gradient(self, codes: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
+        """M and its gradient by the codes (N, d) of each side; the moments go on by one step."""
+        self.steps += 1
+        share = np.float32(1 - KEEP ** int(self.steps[0]))
+        centred, means, covariances = {}, {}, {}
+        for side, z in codes.items():
+            mean = z.mean(0)
+            centred[side] = z - mean
+            self.mean[side] += np.float32(1 - KEEP) * (mean - self.mean[side])
+            running = self.covariance[side]
+            running *= np.float32(KEEP)
+            # dense_backward adds xᵀ dy to its gradient, which is the product that is wanted here.
+            part = centred[side] * np.float32((1 - KEEP) / len(z))
+            cache = DenseCache(centred[side], running)
+            self.ops.dense_backward(part, cache, running, None, need_dx=False)
+            means[side], covariances[side] = self.mean[side] / share, running / share
+        a, b = self.sides
+        apart, spread = means[a] - means[b], covariances[a] - covariances[b]
+        tau = np.float32((np.trace(covariances[a]) + np.trace(covariances[b])) / 2 + 1e-12)
+        nu = np.float32((_square(covariances[a]) + _square(covariances[b])) / 2 + 1e-12)
+        value = float(_square(apart) / tau + _square(spread) / nu)
+        gradients = {}
+        for side, sign in ((a, 1), (b, -1)):
+            pull = self.ops.dense_forward(centred[side], spread, None)[0]
+            towards = 2 / tau * apart + 4 / nu * pull
+            gradients[side] = (sign / len(pull) * towards).astype(np.float32)
+        return value, gradients
+
+
+def _square(array: np.ndarray) -> float:
+    """The sum of squares, in one order whatever the threads."""
+    return float(np.sum(np.square(array, dtype=np.float64)))
