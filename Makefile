@@ -10,15 +10,16 @@ comma := ,
 READY := $(VENV)/.ready
 READY_EXTRAS := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 
-OUT ?= out/demo
-MINUTES ?= 4
+DEMO ?= heads
+OUT ?= out/$(DEMO)
+MINUTES ?= 6
 # Clips of real people for measuring; not part of the project.
 CLIPS ?= ../shared/data/faces
 
 .PHONY: help demo test lint format bench measure wheel clean
 
 help:
-	@echo "make demo     renders two heads, trains, swaps: OUT=$(OUT) MINUTES=$(MINUTES)"
+	@echo "make demo     renders two heads, trains, swaps, measures: DEMO=$(DEMO) (fruit, flags) MINUTES=$(MINUTES)"
 	@echo "make test     all tests (EXTRAS=dev,oracle also compares with PyTorch)"
 	@echo "make lint     ruff: rules and format;  make format  puts the format right"
 	@echo "make bench    the figures that the README quotes"
@@ -39,10 +40,9 @@ $(READY_EXTRAS): pyproject.toml $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$(EXTRAS)]"
 	@touch $@ $(READY)
 
-# Subjects are rendered: nobody's likeness, no download. A is the performance, B the face it gets.
+# Subjects are rendered: nobody's likeness, no download, and a truth to measure the swap against.
 demo: $(READY)
-	$(BIN)/python -m swap.studio.clips $(OUT)/clips
-	$(BIN)/swap run --a $(OUT)/clips/a.mp4 --b $(OUT)/clips/b.mp4 --out $(OUT) --minutes $(MINUTES)
+	$(BIN)/swap demo $(DEMO) --out $(OUT) --minutes $(MINUTES)
 
 test: $(READY_EXTRAS)
 	$(BIN)/python -m pytest
@@ -57,6 +57,7 @@ format: $(READY_EXTRAS)
 
 bench: $(READY_EXTRAS)
 	$(BIN)/python -m bench step
+	$(BIN)/python -m bench studio
 	@if test -d $(CLIPS); then $(BIN)/python -m bench extract --clips $(CLIPS) --psnr-every 10; fi
 
 # Independent models, in an environment of their own: MediaPipe brings another build of OpenCV.

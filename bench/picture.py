@@ -1,95 +1,61 @@
 """The picture at the top of the README, from what `make demo` made.
 
-    make demo MINUTES=10
-    python -m bench picture --demo out/demo --out docs/swap.png
+    make demo
+    python -m bench picture
 
-Above frames of A's clip, below the same frames with B's face, B in front of both. All subjects are rendered; the
-picture is marked as a composite.
+Frames of swap.mp4: above A, below it the swap, below that the truth: B, rendered doing what A does. The frames are the
+first, and those a fifth of the clip apart. The picture is marked as a composite.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from swap.clip import GAP, HEIGHT, WIDTH
 from swap.errors import UserError
+from swap.preview import INK, PAPER
 from swap.provenance import Mark, SourceType, write_png
 from swap.video import read_frames
 
-PAPER, INK = (250, 250, 248), (24, 24, 24)
-CAPTIONS = ("B, the face", "A, the performance", "A with B's face")
-CUT = (slice(0, 240), slice(40, 280))  # a square of the 320 x 240 frame
-SIDE, GAP, TOP = 240, 8, 34
+ROWS = ("A", "A as B: the swap", "B: the truth")
+SIDE, LINE, LABEL, FRAMES = 210, 6, 128, 5  # pixels of a picture, between them, of the labels
 
 
 def main(argv: list[str]) -> int:
     """Writes the picture; 2 where the demo has not been run."""
     parser = argparse.ArgumentParser(prog="bench picture", description=__doc__.split("\n")[0])
-    parser.add_argument("--demo", type=Path, default=Path("out/demo"))
-    parser.add_argument("--frames", type=int, nargs="+", default=[40, 140, 330, 565, 740])
-    parser.add_argument("--b-frame", type=int, default=300)
+    parser.add_argument("--demo", type=Path, default=Path("out/heads"))
+    parser.add_argument("--frames", type=int, nargs=FRAMES, default=[10, 60, 110, 160, 210])
     parser.add_argument("--out", type=Path, default=Path("docs/swap.png"))
     options = parser.parse_args(argv)
-    clips = (
-        options.demo / "clips" / "a.mp4",
-        options.demo / "swap.mp4",
-        options.demo / "clips" / "b.mp4",
-    )
-    for clip in clips:
-        if not clip.is_file():
-            print(f"there is no {clip}: run make demo first", file=sys.stderr)
-            return 2
     try:
-        before, after = (frames_of(clip, options.frames) for clip in clips[:2])
-        (b,) = frames_of(clips[2], [options.b_frame])
+        shown = {
+            f.index: f.image
+            for f in read_frames(options.demo / "swap.mp4", stop=max(options.frames) + 1)
+            if f.index in options.frames
+        }
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"{error}; run `make demo` first", file=sys.stderr)
         return 2
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_png(
-        options.out,
-        compose(b, before, after),
-        Mark(SourceType.COMPOSITE, "latentface", "Rendered heads, and a face swap between them."),
+    size = (LABEL + FRAMES * (SIDE + LINE), len(ROWS) * (SIDE + LINE) - LINE)
+    page = Image.new("RGB", size, PAPER)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(14)
+    # The middle of a frame, where the head is.
+    top, left, cut = (HEIGHT - 300) // 2, (WIDTH - 300) // 2, 300
+    for row, name in enumerate(ROWS):
+        y = row * (SIDE + LINE)
+        draw.text((4, y + SIDE // 2 - 10), name, INK, font)
+        for column, number in enumerate(options.frames):
+            x0 = row * (WIDTH + GAP) + left
+            picture = np.ascontiguousarray(shown[number][top : top + cut, x0 : x0 + cut])
+            small = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            page.paste(small, (LABEL + column * (SIDE + LINE), y))
+    says = (
+        "Rendered heads, nobody's likeness; in the middle row the face was made by a trained model."
     )
+    write_png(options.out, np.array(page), Mark(SourceType.COMPOSITE, "latentface bench", says, {}))
     print(f"wrote {options.out}")
     return 0
-
-
-def frames_of(clip: Path, wanted: list[int]) -> list[np.ndarray]:
-    """Square cuts (SIDE, SIDE, 3) of some frames, in the order asked for; UserError where one is missing."""
-    found = {
-        frame.index: cv2.resize(frame.image[CUT], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        for frame in read_frames(clip, stop=max(wanted) + 1)
-        if frame.index in wanted
-    }
-    missing = [i for i in wanted if i not in found]
-    if missing:
-        raise UserError(f"{clip} has no frame {missing[0]}; name others with --frames or --b-frame")
-    return [found[i] for i in wanted]
-
-
-def compose(b: np.ndarray, before: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
-    """B at the left, half way down; A's frames above, the swapped ones below."""
-    count = len(before)
-    left = SIDE + 3 * GAP
-    width, height = left + count * (SIDE + GAP), 2 * (SIDE + TOP) + GAP
-    page = Image.new("RGB", (width, height), PAPER)
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(18)
-    middle = (height - SIDE) // 2
-    for (x, y), caption in zip(
-        ((GAP, middle - 28), (left, 6), (left, TOP + SIDE + 6)), CAPTIONS, strict=True
-    ):
-        draw.text((x, y), caption, fill=INK, font=font)
-    page.paste(Image.fromarray(b), (GAP, middle))
-    for row, frames in enumerate((before, after)):
-        for column, frame in enumerate(frames):
-            at = left + column * (SIDE + GAP), TOP + row * (SIDE + TOP)
-            page.paste(Image.fromarray(frame), at)
-    return np.asarray(page)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -16,7 +16,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from swap.provenance import Mark, SourceType, write_png
 from swap.recipe import get_recipe
 from swap.report import write_report
 from swap.run import LOSS_PLOT, open_run
+from swap.studio.family import MIRRORED
 from swap.train import Trainer
 
 CURVE_EVERY, CURVE_PICTURES = 20.0, 48  # seconds; pictures of each direction
@@ -71,6 +72,8 @@ def demo(
     seconds: dict[str, float] = {}
     rendered, out = settings.rendered, settings.out
     preset, recipe = get_preset(settings.preset), get_recipe(settings.recipe)
+    if not MIRRORED[rendered.family]:
+        recipe = replace(recipe, mirror=0.0)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

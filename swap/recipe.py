@@ -132,7 +132,7 @@ RECIPES = {
             tint=0.1,
             round_trips=0.5,
             round_trips_from=400,
-            match=0.005,
+            match=0.01,
         ),
         Recipe(
             "2017",

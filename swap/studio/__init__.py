@@ -1,8 +1,12 @@
-"""Rendered subjects: faces that are nobody's, whose pose, expression and light are known.
+"""Rendered subjects: nobody's likeness, with pose, expression, light and truth known.
 
-    heads.py      render(subject, Params, size) -> picture; landmarks(subject, Params, ...) -> where its features lie
-    walks.py      walk(frames, seed) -> Params of a clip: a smooth random walk of pose, gaze, blinks and mouth
-    clips.py      clips of two subjects, as `make demo` uses them
+    family.py      what the families have in common: get_family, aligned faces, sets to train on
+    heads/ ...     people who do not exist (MakeHuman's geometry, CC0, assets/)
+    fruit/         an apple and a kiwi
+    flags/         two flags in the wind
+    live.py        sets that are rendered anew while a network is trained on them
+    write.py       what `swap studio` writes
+    raster.py      the z-buffer; noise.py, exact.py: noise and functions with the same bits on every machine
 
-The geometry is MakeHuman's (CC0, assets/). Kernels here are compiled by Numba, as those of nn/cpu are.
+Kernels here are compiled by Numba, as those of nn/cpu are.
 """

@@ -27,6 +27,8 @@ from swap.faces.align import CropDefinition, crop_matrix
 
 FAMILIES = {"heads": "a person's head", "fruit": "a fruit", "flags": "a flag in the wind"}
 PAIRS = {"heads": ("a", "b"), "fruit": ("apple", "kiwi"), "flags": ("australia", "usa")}
+# A mirrored face is a face; a mirrored flag is none.
+MIRRORED = {"heads": True, "fruit": True, "flags": False}
 FRAME = (240, 320)  # height and width of a family's frame, in pixels
 
 

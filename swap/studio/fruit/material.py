@@ -73,9 +73,9 @@ def leaf_colour(along: float, across: float, out: np.ndarray) -> None:
     vein = step(0.16, 0.03, min(vein, 1 - vein)) * step(0.0, 0.02, side)
     rim = step(0.75, 1.0, side / max(width, 1e-6))
     light = 0.5 * rib + 0.20 * vein
-    out[0] = 0.055 + 0.16 * light + 0.03 * rim
-    out[1] = 0.135 + 0.20 * light + 0.01 * rim
-    out[2] = 0.028 + 0.06 * light
+    out[0] = 0.12 + 0.18 * light + 0.03 * rim
+    out[1] = 0.25 + 0.20 * light + 0.01 * rim
+    out[2] = 0.045 + 0.06 * light
     out[3] = vein
 
 
@@ -116,7 +116,7 @@ def hairs(
         up = 0.5 + 0.5 * (turn[1, 0] * nx + turn[1, 1] * ny + turn[1, 2] * nz)
         total = share + (1 - share) * cover
         for c in range(3):
-            tone = 0.42 if c == 0 else (0.31 if c == 1 else 0.175)
+            tone = 0.24 if c == 0 else (0.165 if c == 1 else 0.085)
             light = lights[3, c] * (front + 0.5 * ahead) + sky[c] * up + 0.25 * lights[5, c]
             old = colour[c] * share
             colour[c] = (tone * light * cover + old * (1 - cover)) / total

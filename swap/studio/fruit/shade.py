@@ -81,7 +81,7 @@ def fruit(
             px, py, pz = cx + t * dx, cy + t * dy, cz + t * dz
             nx, ny, nz = stalk_normal(px, py, pz)
             grain = 0.75 + 0.5 * step(0.55, 1.05, py)
-            texel[0], texel[1], texel[2] = 0.115 * grain, 0.070 * grain, 0.032 * grain
+            texel[0], texel[1], texel[2] = 0.20 * grain, 0.135 * grain, 0.062 * grain
             gloss, sharp = 0.10, 0.3
             open_air = 0.25 + 0.75 * step(0.40, 0.85, py)
             sun = step(0.45, 0.75, py)
@@ -95,11 +95,11 @@ def fruit(
             nx, ny, nz = nx + texel[3], ny + texel[4], nz + texel[5]
             length = 1 / math.sqrt(nx * nx + ny * ny + nz * nz)
             nx, ny, nz = nx * length, ny * length, nz * length
-            gloss, sharp = texel[6], 0.10
+            gloss, sharp = texel[6], 0.20
             top, bottom = 1 - uy, 1 + uy
             if top < 0.3:
                 cavity = 1 + top / 0.045
-                open_air = 1 - 0.86 / (cavity * cavity)
+                open_air = 1 - 0.45 / (cavity * cavity)
             elif bottom < 0.2:
                 cavity = 1 + bottom / 0.04
                 open_air = 1 - 0.75 / (cavity * cavity)
@@ -116,7 +116,7 @@ def fruit(
                 u, v = px / (KIWI[0] * FACE * FACE_EXTENT), pz / (KIWI[2] * FACE * FACE_EXTENT)
                 fetch(face, u, v, texel)
                 nx, ny, nz = texel[3], 1.0, texel[5]
-                gloss, sharp, through = texel[6], 0.16, 0.0
+                gloss, sharp, through = texel[6], 0.25, 0.0
                 wrap_r, wrap_g, wrap_b = 0.45, 0.55, 0.35
             else:
                 u, v = unfold_kiwi(px, py, pz)
@@ -127,7 +127,7 @@ def fruit(
                 length = 1 / math.sqrt(nx * nx + ny * ny + nz * nz)
                 nx, ny, nz = nx * length, ny * length, nz * length
                 nx, ny, nz = nx + texel[3], ny + texel[4], nz + texel[5]
-                gloss, sharp = 0.0, 0.3
+                gloss, sharp = 0.22, 0.3
                 wrap_r, wrap_g, wrap_b = 0.22, 0.20, 0.18
             length = 1 / math.sqrt(nx * nx + ny * ny + nz * nz)
             nx, ny, nz = nx * length, ny * length, nz * length
@@ -157,7 +157,7 @@ def _apple_shadow(
     """The key light's share that stalk, leaf and the hollow's wall leave to a point of the apple."""
     ox, oy, oz = px + 0.01 * nx, py + 0.01 * ny, pz + 0.01 * nz
     sun = 1.0
-    if top < 0.10:
+    if top < 0.13:
         # March to the light out of the hollow; how closely it passes the wall softens the edge.
         nearest, t = 1.0, 0.03
         for _ in range(9):

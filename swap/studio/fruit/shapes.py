@@ -12,10 +12,11 @@ import numpy as np
 BOUND = 1.09  # radius of a sphere about the origin that holds either fruit with all that is on it
 FAR = 1e9  # the distance along a ray that hits nothing
 BODY = 0.985  # radius of a sphere that holds the apple without its stalk and leaf
+HOLLOW = 0.080  # how wide the apple's hollow is, in 1 - cos of the angle from the axis
 
-CUT = 0.50  # height of the kiwi's flat face
-KIWI_CENTRE = 0.125  # height of the centre of the whole kiwi's ellipsoid
-KIWI = (0.955, 1.15, 0.875)  # its semi-axes
+CUT = 0.56  # height of the kiwi's flat face
+KIWI_CENTRE = 0.03  # height of the centre of the whole kiwi's ellipsoid
+KIWI = (0.93, 0.99, 0.91)  # its semi-axes
 FACE = math.sqrt(1 - ((CUT - KIWI_CENTRE) / KIWI[1]) ** 2)  # the face's semi-axes over KIWI[0], [2]
 
 # The stalk's centre line and radius, from the bottom of the hollow to the thick end.
@@ -40,7 +41,7 @@ _up = np.array(
     ]
 )
 LEAF_AXES = np.stack([_along, _across, _up])
-LEAF_LENGTH, LEAF_WIDTH, LEAF_SAG, LEAF_CUP = 0.66, 0.185, 0.52, 0.95
+LEAF_LENGTH, LEAF_WIDTH, LEAF_SAG, LEAF_CUP = 0.44, 0.125, 0.52, 0.95
 
 _exact = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
 _inline = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", inline="always")
@@ -50,15 +51,15 @@ _inline = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy"
 def apple_radius(x: float, y: float, z: float) -> float:
     """Distance of the apple's surface from the origin in the direction of the unit vector."""
     top, bottom = 1 - y, 1 + y
-    r = 0.915 + 0.055 * y - 0.035 * y * y + 0.012 * x - 0.008 * z
+    r = 0.930 + 0.005 * y - 0.030 * y * y + 0.008 * x - 0.008 * z
     # Five lobes: sin^5(theta) cos(5 phi) is the real part of (x + i z)^5.
     xx, zz = x * x, z * z
     five = x * (xx * xx - 10 * xx * zz + 5 * zz * zz)
     r += five * (0.007 + 0.009 * top)
-    hollow = 1 + top / 0.060
-    r -= 0.50 / (hollow * hollow) * (1 + 0.25 * x)
+    hollow = 1 + top / HOLLOW
+    r -= 0.42 / (hollow * hollow) * (1 + 0.20 * x)
     calyx = 1 + bottom / 0.055
-    return r - 0.30 / (calyx * calyx)
+    return r - 0.22 / (calyx * calyx)
 
 
 @_inline
@@ -99,7 +100,7 @@ def hit_apple(
         step = 0.45 * height
         if fall > 0.2 and height < 0.06:
             step = height / fall
-        elif abs(y) < 0.84 * length:
+        elif abs(y) < 0.80 * length:
             if fall > 0.01:
                 step = height / fall
             elif fall < 0 and abs(y) < 0.5 * length:
@@ -138,12 +139,12 @@ def apple_normal(px: float, py: float, pz: float) -> tuple[float, float, float]:
     xx, zz = x * x, z * z
     five = x * (xx * xx - 10 * xx * zz + 5 * zz * zz)
     lobes = 0.007 + 0.009 * top
-    hollow, calyx = 1 + top / 0.060, 1 + bottom / 0.055
-    deep = 0.50 / (hollow * hollow)
-    gx = 0.012 - 0.25 * deep + lobes * 5 * (xx * xx - 6 * xx * zz + zz * zz)
+    hollow, calyx = 1 + top / HOLLOW, 1 + bottom / 0.055
+    deep = 0.42 / (hollow * hollow)
+    gx = 0.008 - 0.20 * deep + lobes * 5 * (xx * xx - 6 * xx * zz + zz * zz)
     gz = -0.008 + lobes * 20 * x * z * (zz - xx)
-    gy = 0.055 - 0.070 * y - 0.009 * five
-    gy += 2 * (0.30 / (0.055 * calyx * calyx * calyx) - deep * (1 + 0.25 * x) / (0.060 * hollow))
+    gy = 0.005 - 0.060 * y - 0.009 * five
+    gy += 2 * (0.22 / (0.055 * calyx * calyx * calyx) - deep * (1 + 0.20 * x) / (HOLLOW * hollow))
     along = gx * x + gy * y + gz * z
     nx = x - (gx - along * x) * inverse
     ny = y - (gy - along * y) * inverse

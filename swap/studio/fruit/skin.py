@@ -15,6 +15,7 @@ from swap.studio.noise import hashed, noise
 
 SIDE = 768  # texels of a skin
 FACE_SIDE = 640  # texels of the cut face
+CAP = 0.42  # how far the apple's pale cap reaches, in 1 - cos of the angle from the axis
 FACE_EXTENT = 1.04  # half the side of its square, in semi-axes of the face
 BUMP = 2.0  # a bump's components lie within +- this
 
@@ -122,7 +123,7 @@ def _bump(height: object, points: np.ndarray) -> np.ndarray:
 
 @cache
 def apple_skin() -> tuple[np.ndarray, ...]:
-    """uint16 (H, H, 7) each: see the file's head. Red where the sun stood, yellow in the shade."""
+    """uint16 (H, H, 7) each: see the file's head. Red, but for a pale cap about the stalk."""
     d = _directions(SIDE)
     x, y, z = d[..., 0], d[..., 1], d[..., 2]
     ring = np.sqrt(x * x + z * z) + 1e-6
@@ -132,16 +133,14 @@ def apple_skin() -> tuple[np.ndarray, ...]:
     fine = noise(around, 44, 21, 3).astype(float)
     cloud = noise(d, 1.9, 31, 3).astype(float)
     mottle = noise(d, 26, 41, 3).astype(float)
-    sunny = 0.66 * (0.80 * x + 0.10 * y + 0.59 * z) + 0.30
-    sunny += 0.40 * cloud + 0.36 * streak + 0.34 * fine + 0.10 * mottle
-    sunny -= 0.55 * step(0.16, 0.0, top) + 0.25 * step(0.10, 0.0, bottom)
-    red = step(-0.28, 0.50, sunny)
-    deep = step(0.25, 1.15, sunny + 0.25 * mottle)
+    sunny = (top - CAP) / 0.34 + 0.20 * cloud + 0.22 * streak + 0.26 * fine + 0.10 * mottle
+    red = step(-0.90, 0.60, sunny)
+    deep = step(-0.2, 0.8, sunny + 0.25 * mottle + 0.2 * cloud)
     yellow = mixed(
-        linear(0.82, 0.66, 0.28), linear(0.70, 0.67, 0.27), step(-0.3, 0.5, cloud + 0.3 * mottle)
+        linear(0.84, 0.81, 0.44), linear(0.77, 0.80, 0.40), step(-0.3, 0.5, cloud + 0.3 * mottle)
     )
-    warm = mixed(linear(0.80, 0.33, 0.17), linear(0.70, 0.12, 0.11), step(0.15, 0.75, red))
-    warm = mixed(warm, linear(0.46, 0.045, 0.065), 0.85 * deep)
+    warm = mixed(linear(0.78, 0.40, 0.22), linear(0.62, 0.11, 0.11), step(0.15, 0.75, red))
+    warm = mixed(warm, linear(0.43, 0.04, 0.065), 0.9 * deep)
     colour = (
         mixed(yellow, warm, step(0.02, 0.85, red)) * (1 + 0.10 * mottle + 0.06 * fine)[..., None]
     )
@@ -151,19 +150,19 @@ def apple_skin() -> tuple[np.ndarray, ...]:
         size = size * (0.45 + 0.75 * which) * (which > 0.25)
         dot = step(1.0, 0.45, near / np.maximum(size, 1e-3)) * (which > 0.25)
         dot *= 0.62 if frequency < 20 else 0.40 * step(0.2, -0.5, y)
-        colour = mixed(colour, linear(0.90, 0.74, 0.50), dot)
+        colour = mixed(colour, linear(0.80, 0.58, 0.40), 0.8 * dot)
     # Russet: the rough brown that spreads from the stalk, in rays.
-    russet = step(0.045, 0.012, top * (1 + 0.9 * streak + 0.5 * fine) - 0.012 * mottle)
-    colour = mixed(colour, linear(0.52, 0.41, 0.22), 0.85 * russet)
-    green = step(0.16, 0.04, top) * (1 - russet)
-    colour = mixed(colour, linear(0.62, 0.64, 0.24), 0.5 * green)
+    russet = step(0.022, 0.006, top * (1 + 0.9 * streak + 0.5 * fine) - 0.012 * mottle)
+    colour = mixed(colour, linear(0.60, 0.50, 0.30), 0.85 * russet)
+    green = step(0.20, 0.04, top) * (1 - russet)
+    colour = mixed(colour, linear(0.78, 0.81, 0.44), 0.6 * green)
     dry = step(0.020, 0.004, bottom + 0.006 * fine)
     colour = mixed(colour, linear(0.20, 0.14, 0.09), dry)
 
     def height(p: np.ndarray) -> np.ndarray:
         return 0.016 * noise(p, 3.2, 71, 2).astype(float) + 0.0013 * noise(p, 15, 81, 2)
 
-    gloss = 1 - 0.85 * russet - 0.6 * dry
+    gloss = 0.60 * (1 - 0.85 * russet - 0.6 * dry)
     return levels(quantised(np.concatenate([colour, _bump(height, d), gloss[..., None]], -1)), True)
 
 
@@ -179,9 +178,9 @@ def kiwi_skin() -> tuple[np.ndarray, ...]:
     mottle = noise(d, 19, 131, 3).astype(float)
     tuft = 0.5 + 0.5 * noise(d, 46, 141, 2).astype(float)
     brown = mixed(
-        linear(0.49, 0.37, 0.21), linear(0.58, 0.455, 0.28), step(-0.5, 0.5, cloud + 0.3 * mottle)
+        linear(0.37, 0.265, 0.15), linear(0.45, 0.335, 0.20), step(-0.5, 0.5, cloud + 0.3 * mottle)
     )
-    brown = mixed(brown, linear(0.45, 0.42, 0.21), 0.35 * step(0.0, 0.6, noise(d, 1.4, 151, 2)))
+    brown = mixed(brown, linear(0.36, 0.31, 0.16), 0.3 * step(0.0, 0.6, noise(d, 1.4, 151, 2)))
     lay = step(0.35, 0.75, hairs)
     colour = brown * (0.66 + 0.60 * lay + 0.12 * mottle)[..., None]
     near, which = spots(d, 17, 161)

@@ -18,10 +18,10 @@ from swap.studio.fruit import FRAME, SUBJECTS, Params, draw, landmarks, picture,
 
 TURNED = Params(yaw=31, pitch=-12, roll=9, spin=-24, light_x=40, light_y=25, warmth=0.5)
 GOLDEN = {
-    ("apple", Params(), 96): "c5fa5284370f2e6027cc95fcd79f00ebaf57842e185636eb34320040d7290291",
-    ("apple", TURNED, (60, 80)): "38129d2bc8d466df9a08e8f841d64d9c156f8d96638073a068e0790661d82632",
-    ("kiwi", Params(), 96): "3fbfaa52958d7ce5183fdb09f730d60e9892cc71b8a2a0e34b70e5f8de6e4a1a",
-    ("kiwi", TURNED, (60, 80)): "46f953e149dd1bb931c5140c82c46ea6f9685121a0a6f1288fb43dd5a2c46d1d",
+    ("apple", Params(), 96): "0a8a8ea834349ced38551ac14138bca1ed58c89a8877ec842400f3ab7bc7d301",
+    ("apple", TURNED, (60, 80)): "c1c74a32d6db0276d4da11cc303ed1547f1f025c74988bff00c7d7bf593164da",
+    ("kiwi", Params(), 96): "7de18faf5f89dac2a45166c608ab4fe5a6e57993eed483980a3e6bd575d1c737",
+    ("kiwi", TURNED, (60, 80)): "0161f5c6dbe82536be2fb9d24720aad0d0f89218b9e69fd800d23854250dfea0",
 }
 BOTH = sorted(SUBJECTS)
 
@@ -85,7 +85,7 @@ def test_the_core_of_the_kiwi_lies_where_its_pose_puts_it(params):
     pale = cv2.morphologyEx(pale.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     _, _, stats, centres = cv2.connectedComponentsWithStats(pale)
     largest = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-    core = projected([0.03, 0.50, -0.02], params)
+    core = projected([0.027, 0.56, -0.019], params)
     np.testing.assert_allclose(centres[largest], core, atol=3.0)
 
 
@@ -94,8 +94,8 @@ def test_the_leaf_of_the_apple_lies_where_its_pose_puts_it(params):
     rgb, mask = picture("apple", replace(params, light_x=0), FRAME)
     red, green, blue = rgb.astype(float).transpose(2, 0, 1)
     leaf = (mask > 200) & (green > 1.15 * red) & (green > 1.15 * blue)
-    middle = projected([0.275, 0.895, 0.115], params)
-    np.testing.assert_allclose(centroid(leaf), middle, atol=6.0)
+    middle = projected([0.20, 0.88, 0.085], params)
+    np.testing.assert_allclose(centroid(leaf), middle, atol=4.5)
 
 
 @pytest.mark.parametrize("subject", BOTH)
@@ -202,8 +202,24 @@ def test_both_fruits_stand_alike():
     for index in range(12):
         params = draw(2, index)
         apple, kiwi = (face_crop(s, params, 64)[1] > 127 for s in BOTH)
-        assert (apple & kiwi).sum() > 0.72 * (apple | kiwi).sum()
+        assert (apple & kiwi).sum() > 0.84 * (apple | kiwi).sum()
         assert np.abs(centroid(apple) - centroid(kiwi)).max() < 7
+
+
+def test_pose_and_light_show_alike_on_both_fruits():
+    poses = [draw(3, index) for index in range(100)]
+    seen, inside = [], 0
+    for subject in BOTH:
+        crops, masks = zip(*(face_crop(subject, params, 32) for params in poses), strict=True)
+        crops = np.array(crops) / 255.0
+        # Every picture as a network sees it: less the subject's mean, over its deviation.
+        seen.append((crops - crops.mean(0)) / (crops.std(0) + 0.02))
+        inside = np.maximum(inside, np.array(masks) / 255.0)
+    apple, kiwi = seen
+    for c in range(3):
+        a, k = apple[..., c], kiwi[..., c]
+        together = (inside * a * k).sum()
+        assert together > 0.6 * np.sqrt((inside * a * a).sum() * (inside * k * k).sum())
 
 
 def test_a_walk_is_smooth_bounded_and_a_function_of_its_seed():
@@ -215,7 +231,7 @@ def test_a_walk_is_smooth_bounded_and_a_function_of_its_seed():
     names = list(asdict(steps[0]))
     for name, largest, fastest in (
         ("yaw", 55, 4),
-        ("spin", 58, 4),
+        ("spin", 25, 4),
         ("roll", 22, 2),
         ("x", 0.22, 0.02),
     ):

@@ -1,0 +1,36 @@
+"""The words of bench/RECIPES.md around its tables."""
+
+
+def before() -> str:
+    """What was asked, and what was found."""
+    return """# What makes a swap right
+
+A network with one encoder and two decoders is trained to reconstruct: A from A, B from B. Nothing in its losses asks
+for a swap. On rendered subjects the swap has a right answer, so it can be asked what helps. `python -m bench recipes`
+makes the tables below (bench/recipes.py, results in bench/results/recipes.json). All numbers are PSNR over the face in
+dB, means over 128 held-out pictures and over the seeds; in brackets the lowest and highest seed. "Above the best
+baseline" and "below own" are those of the worse direction.
+
+## What was tried
+"""
+
+
+def after() -> str:
+    """Why the winner wins, and what the tables do not show."""
+    return """
+## Why it works
+
+1. **Standardise.** What all pictures of A share (skin, hair, wall) is the quickest way to tell A from B, and a shared
+   encoder that can tell them apart may use its code differently for each. Taking each side's mean and deviation picture
+   out of the *input* removes it; the target is left as it is, and the decoder starts from its side's mean picture.
+2. **Round trips.** A decoder only ever sees codes of its own side's pictures. So some faces are swapped as the network
+   stands, and the swapped picture must come back as the face that it was. The decoder of A is thereby trained on codes
+   of pictures *of B*, with a known answer. It is back-translation, which is how machine translation learns from texts
+   that are not translations of each other.
+3. **Match.** Round trips alone let both sides agree on any exchange rate: half the smile there, twice the smile back.
+   Equal means and covariances of the codes settle the rate. Matching alone also costs reconstruction; with round trips
+   a little of it is enough.
+
+Mirroring is right for faces and wrong for flags: where one side of the picture is always the hoist, mirrored pictures
+are half of what the codes are matched on, and the matching is then that of pictures nobody asks for.
+"""
