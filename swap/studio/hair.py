@@ -6,19 +6,11 @@ import cv2
 import numpy as np
 
 from swap.studio import exact
-from swap.studio.maps import (
-    CENTRE,
-    directions,
-    from_map,
-    interpolated,
-    on_sphere,
-    step,
-    to_map,
-)
+from swap.studio.hairline import growth, line, parting_distance, run
+from swap.studio.maps import CENTRE, blurred, directions, on_sphere, sampled, step, to_map
 from swap.studio.mesh import HeadMesh
 from swap.studio.noise import noise
 from swap.studio.raster import fill
-from swap.studio.skin import HAIRLINE, LONG_HAIRLINE, scalp_cover
 from swap.studio.subjects import Subject
 
 COLUMNS, ROWS, SHELLS = 72, 44, 6
@@ -41,29 +33,6 @@ def skull(mesh: HeadMesh, vertices: np.ndarray, size: int = 256) -> np.ndarray:
     smooth, weight = blurred(reach, 3), blurred(known, 3)
     far = blurred(reach, 14) / np.maximum(blurred(known, 14), 1e-3)
     return np.where(weight > 0.35, smooth / np.maximum(weight, 1e-3), far)
-
-
-def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
-    """float64 (H, W): convolved with a Gaussian, mirrored at the borders."""
-    reach = round(4 * sigma)
-    weights = exact.exponentials(-((np.arange(-reach, reach + 1) / sigma) ** 2) / 2)
-    out = image.astype(np.float64)
-    for _ in range(2):
-        wide = np.pad(out, ((reach, reach), (0, 0)), mode="symmetric")
-        total = sum(w * wide[i : i + len(out)] for i, w in enumerate(weights))
-        out = (total / sum(weights)).T
-    return out
-
-
-def sampled(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """float64 (...): the map (S, S) at coordinates (..., 2), bilinear."""
-    size = len(image)
-    x, y = np.moveaxis(np.clip(uv * np.float64(size) - 0.5, 0, size - 1.001), -1, 0)
-    ix, iy = x.astype(int), y.astype(int)
-    fx, fy = x - ix, y - iy
-    upper = image[iy, ix] * (1 - fx) + image[iy, ix + 1] * fx
-    lower = image[iy + 1, ix] * (1 - fx) + image[iy + 1, ix + 1] * fx
-    return upper * (1 - fy) + lower * fy
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,30 +69,36 @@ def hair_shells(mesh: HeadMesh, vertices: np.ndarray, subject: Subject) -> Shell
         bump = exact.exponentials(-(((sides - 82) / 24) ** 2) - ((np.degrees(up) + 4) / 26) ** 2)
         radius = radius + 0.07 * bump
     unit = on_sphere(around, up)
-    line = interpolated(sides, LONG_HAIRLINE if subject.hair.long else HAIRLINE)
     reach = 14 + 14 * step(70, 35, sides)
-    inside = exact.powers(step(-1, reach, np.degrees(up) - line), 0.75)
-    lumps = (
-        1 + 0.22 * noise(unit, 3.1, subject.seed + 81, 2) + 0.12 * noise(unit, 9, subject.seed + 83)
-    )
+    above = np.degrees(up) - line(sides, subject, subject.hair.long)
+    inside = exact.powers(step(-3, reach, above), 0.75)
+    small = (0.12 + 0.12 * subject.hair.curl) * noise(unit, 9, subject.seed + 83)
+    lumps = 1 + 0.22 * noise(unit, 3.1, subject.seed + 81, 2) + small
     crown = subject.hair.curl + (1 - subject.hair.curl) * (
         0.22 + 0.78 * step(0.2, 0.75, up + 0.25 * exact.cosines(around) ** 2)
     )
     depth = subject.hair.thickness * inside * (1 if subject.hair.long else crown) * lumps
+    if subject.hair.parted:
+        gap = parting_distance(around, up, subject)
+        depth = depth * (1 - 0.6 * exact.exponentials(-((np.minimum(gap, 1) / 0.1) ** 2)))
     grid = np.arange((ROWS + 1) * (COLUMNS + 1)).reshape(ROWS + 1, COLUMNS + 1)
     p, q, r, s = grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]
     quads = np.concatenate([np.stack([p, q, r], -1), np.stack([p, r, s], -1)], 0).reshape(-1, 3)
-    points, triangles, least = [], [], []
+    points, triangles, least, corners = [], [], [], []
     for row, shell in enumerate(reversed(range(SHELLS))):
         spread = 0.3 + 0.3 * subject.hair.curl
         height = 0.006 + depth * (1 - spread * (1 - (shell + 1) / SHELLS))
         points.append((CENTRE + unit * (radius + height)[..., None]).reshape(-1, 3))
         triangles.append(quads + row * grid.size)
-        least.append(np.full(len(quads), round(255 * (0.28 + 0.5 * shell / SHELLS)), np.uint8))
+        sparse = 0.5 + 0.25 * subject.hair.curl
+        least.append(np.full(len(quads), round(255 * (0.28 + sparse * shell / SHELLS)), np.uint8))
+        # Each shell of curls shows another part of the texture, so that no strand stands straight.
+        away = 0.011 * subject.hair.curl * shell * np.array([exact.cos(2.4 * shell), 0.6])
+        corners.append(uv.reshape(-1, 2)[quads] + away.astype(np.float32))
     return Shells(
         np.concatenate(points).astype(np.float32),
         np.concatenate(triangles).astype(np.int32),
-        np.tile(uv.reshape(-1, 2)[quads], (SHELLS, 1, 1)),
+        np.concatenate(corners).astype(np.float32),
         np.concatenate(least),
         np.repeat(np.arange(SHELLS)[::-1], len(quads)),
     )
@@ -131,26 +106,31 @@ def hair_shells(mesh: HeadMesh, vertices: np.ndarray, subject: Subject) -> Shell
 
 def hair_texture(size: int, place: np.ndarray, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     """Opacity of the strands, uint8 (S, S), and their tone, uint16 (S, S, 1) where 32768 is 1."""
-    around, up = from_map(size)
-    around, up = np.broadcast_arrays(around, up)
-    ring = np.stack([exact.sines(around), exact.cosines(around), up * 0], -1)
-    flow = np.concatenate([ring[..., :2] * 34, (up * 1.6)[..., None]], -1)
-    bend = 0.05 * noise(flow * 0.12, 1, subject.seed + 91)[..., None]
-    fine = noise(flow * 2.6 + bend * 60, 1, subject.seed + 93, 2)
-    locks = noise(flow * [0.33, 0.33, 1.0] + bend * 30, 1, subject.seed + 95, 2)
-    tufts = noise(flow * [1.0, 1.0, 2.2] + bend * 30, 1, subject.seed + 97, 1)
-    cover = scalp_cover(size, place, subject)
-    if subject.hair.curl:
-        fine = noise(place, 46, subject.seed + 93, 2)
-        tufts = noise(place, 17, subject.seed + 97, 2)
-        locks = noise(place, 7, subject.seed + 95)
-    if subject.hair.long:
-        degrees = np.degrees(np.abs(around))
-        line = interpolated(degrees, LONG_HAIRLINE)
-        cover = step(-1.5, 2.5, np.degrees(up) - line + 2.0 * locks + 1.0 * fine)
-        cover = cover * step(-1.0, -0.86, up + 0.06 * locks + 0.03 * tufts)
-    opacity = cover * (0.62 + 0.42 * fine + 0.28 * tufts)
-    tone = 1 + 0.26 * fine + 0.3 * locks
+    hair, seed = subject.hair, subject.seed
+    across, along, gap = run(size, subject)
+    if hair.curl:
+        fine = noise(place, 62, seed + 93, 2)
+        tufts = noise(place, 21, seed + 97, 2)
+        locks = noise(place, 8, seed + 95)
+        fine, tufts = 1.2 * fine, 1.3 * tufts
+    else:
+        flow = np.stack([across, 0.12 * along, 0 * across], -1)
+        flow[..., 0] += 0.04 * noise(flow * [6.0, 16.0, 1], 1, seed + 91)
+        fine = noise(flow * [100.0, 20.0, 1], 1, seed + 93, 2)
+        tufts = noise(flow * [34.0, 14.0, 1], 1, seed + 97, 2)
+        locks = noise(flow * [11.0, 9.0, 1], 1, seed + 95, 2)
+    # The edge is soft: fewer and thinner strands, and whole locks that reach further.
+    edge = growth(size, subject, hair.long)
+    loose = 0.6 if hair.long else 1 + 0.9 * hair.curl
+    cover = step(0.22, 1.02, edge + loose * (0.13 * locks + 0.1 * tufts) + 0.14 * fine)
+    if hair.long:
+        cover = cover * step(-1.0, -0.86, along + 0.07 * locks + 0.05 * tufts + 0.03 * fine)
+    tone = 1 + 0.3 * fine + 0.22 * tufts + 0.18 * locks
+    if hair.parted:
+        deep = step(0.07, 0.0, gap)
+        cover = cover * (1 - 0.75 * step(0.028, 0.006, gap + 0.008 * fine))
+        tone = tone * (1 - 0.35 * deep)
+    opacity = cover * (0.66 + 0.36 * fine + 0.26 * tufts)
     return (
         np.rint(255 * np.clip(opacity, 0, 1)).astype(np.uint8),
         np.rint(32768 * np.clip(tone, 0.3, 1.9)).astype(np.uint16)[..., None],

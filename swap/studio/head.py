@@ -9,7 +9,7 @@ from swap.studio import exact
 from swap.studio import shade as sh
 from swap.studio.hair import hair_shells, hair_texture, without_empty
 from swap.studio.lashes import lash_coordinates
-from swap.studio.maps import corner_coordinates, halvings, painted_positions, step
+from swap.studio.maps import corner_coordinates, halvings, painted_mask, painted_positions, step
 from swap.studio.mesh import load_mesh, normals_of
 from swap.studio.occlusion import occlusion
 from swap.studio.posing import HEAD_WIDTH, PIVOT, Body, Params, turned
@@ -17,6 +17,7 @@ from swap.studio.skin import paint_skin
 from swap.studio.subjects import SUBJECTS, Subject
 
 TEXTURE, LEVELS = 1024, 5  # texels a side of the finest level, and levels
+EYE = 0.3078, 7.284, 1.245, 0.1605  # the ball between the unshaped lids: centre and radius
 SHADING_SHELLS = (1, 4)  # of the hair, innermost is 0, that throw its shadow
 
 
@@ -36,7 +37,7 @@ class Head:
     small: np.ndarray  # bool (F,), see resolve.py
     corners: np.ndarray  # float32 (F, 3, 2): map coordinates
     least: np.ndarray  # uint8 (F,): least opacity
-    attributes: np.ndarray  # float32 (V, 7), see shade.py
+    attributes: np.ndarray  # float32 (V, shade.COLUMNS), see shade.py
     eyes: np.ndarray  # float64 (2, 4): centre and radius, left and right
     skin: tuple[np.ndarray, ...]  # uint16 (S, S, 4), finest first: linear albedo, gloss
     hair: tuple[np.ndarray, ...]  # uint16 (S, S, 1): tone
@@ -73,7 +74,7 @@ def make_head(subject: Subject) -> Head:
         triangles.append(part)
         material.append(np.full(len(part), kind))
     count = len(shaped)
-    attributes = [vertex_attributes(shaped, eyes)]
+    attributes = [vertex_attributes(subject.lashes)]
     share = [turning(base)]
     fronts = []
     for e, (cx, cy, cz, radius) in enumerate(eyes):
@@ -82,14 +83,14 @@ def make_head(subject: Subject) -> Head:
         triangles.append(faces + count)
         material.append(np.full(len(faces), sh.EYE))
         pieces.append(ball)
-        own = np.zeros((len(ball), 7), np.float32)
+        own = np.zeros((len(ball), sh.COLUMNS), np.float32)
         own[:, sh.LIPS], own[:, sh.FACE] = e, 1
         attributes.append(own)
         share.append(np.full(len(ball), 255, np.uint8))
         count += len(ball)
     solid = sum(map(len, triangles))
     place = painted_positions(mesh, TEXTURE)
-    albedo, gloss = paint_skin(place, subject)
+    albedo, gloss = paint_skin(place, painted_mask(mesh, "lips", TEXTURE), subject)
     corners = [corner_coordinates(np.concatenate([base, *pieces[1:]]), np.concatenate(triangles))]
     least = [np.zeros(solid, np.uint8)]
     opacity, tone, outer = np.zeros((8, 8), np.uint8), np.zeros((8, 8, 1), np.uint16), 0
@@ -112,7 +113,7 @@ def make_head(subject: Subject) -> Head:
         corners.append(shells.corners)
         least.append(shells.least)
         pieces.append(shells.points)
-        own = np.zeros((len(shells.points), 7), np.float32)
+        own = np.zeros((len(shells.points), sh.COLUMNS), np.float32)
         own[:, sh.FACE] = -1
         attributes.append(own)
         share.append(turning(shells.points))
@@ -183,7 +184,7 @@ def small_triangles(rows: np.ndarray, kinds: np.ndarray, looks: np.ndarray) -> n
     corners = looks[rows]
     cloth = corners[..., sh.CLOTH]
     collar = (cloth.min(axis=1) < 0.12) & (cloth.max(axis=1) > 0)
-    painted = corners[..., [sh.LIPS, sh.RIM, sh.MOUTH]].max(axis=(1, 2)) > 0.1
+    painted = np.abs(corners[..., [sh.LIPS, sh.RIM, sh.MOUTH]]).max(axis=(1, 2)) > 0.1
     tiny = (kinds != sh.HAIR) & (kinds != sh.SKIN)
     return tiny | ((kinds == sh.SKIN) & (collar | painted))
 
@@ -203,25 +204,36 @@ def face_edge(base: np.ndarray) -> np.ndarray:
     return np.minimum(np.minimum(z - 0.72, jaw), 8.05 - y)
 
 
-def vertex_attributes(shaped: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-    """float32 (V, 7): lips, rims of the lids, inside of the mouth, cloth, face of the mesh's
-    vertices; the occlusions are filled in later.
+def vertex_attributes(lashes: float) -> np.ndarray:
+    """float32 (V, COLUMNS): lips, lids and their rims, inside of the mouth, cloth, face of the mesh's
+    vertices; the occlusions are filled in later. lashes: how dark they make the upper rims.
     """
     mesh = load_mesh()
-    out = np.zeros((len(shaped), 7), np.float32)
+    out = np.zeros((len(mesh.vertices), sh.COLUMNS), np.float32)
     out[:, sh.LIPS] = mesh.masks["lips"]
     out[:, sh.MOUTH] = mesh.masks["inside-mouth"] * (mesh.masks["lips"] < 0.5)
-    for x, y, z, radius in eyes:
-        dx, dy, dz = (shaped - [x, y, z]).T
-        gap = np.sqrt(dx * dx + dy * dy + dz * dz) / radius - 1
-        out[:, sh.RIM] = np.maximum(out[:, sh.RIM], 0.72 * step(0.085, 0.03, gap))
     base = mesh.vertices
+    for side in (1, -1):
+        dx, dy, dz = (base - [side * EYE[0], EYE[1], EYE[2]]).T
+        gap = np.sqrt(dx * dx + dy * dy + dz * dz) / EYE[3] - 1
+        above = step(7.262, 7.292, base[:, 1])
+        dark = 0.5 + 0.25 * min(lashes, 1.4)
+        rim = dark * step(0.15, 0.06, gap) * above - 0.8 * step(0.07, 0.03, gap) * (1 - above)
+        out[:, sh.RIM] += rim
+        out[:, sh.LID] += np.clip(1 - gap / 0.4, 0, 1) * above * (dz > 0)
     teeth = mesh.part_triangles("upper_teeth", "lower_teeth")
     bitten = np.unique(teeth)
-    outward = base[bitten][:, [0, 2]] - [0, 1.05]
-    normals = normals_of(base, teeth)[bitten]
-    facing = normals[:, 0] * outward[:, 0] + normals[:, 2] * outward[:, 1]
-    out[bitten, sh.LIPS] = step(-0.1, 0.0, facing)
+    for part, up in (("upper_teeth", 1), ("lower_teeth", -1)):
+        rows = np.unique(mesh.part_triangles(part))
+        across, height = base[rows, 0], up * base[rows, 1]
+        near = np.abs(across[:, None] - across) < 0.025
+        edge = np.where(near, height, np.inf).min(axis=1)
+        out[rows, sh.RIM] = np.clip((height - edge) / 0.19, 0, 1)
+        # The front of the row lies on an ellipse about the middle of the jaw, its back inside.
+        forward = base[rows, 2] - (1.0 if up > 0 else 0.965)
+        out[rows, sh.LIPS] = step(0.78, 0.9, (across / 0.3) ** 2 + (forward / 0.49) ** 2)
+    tongue = np.unique(mesh.part_triangles("tongue"))
+    out[tongue, sh.RIM] = step(1.15, 1.42, base[tongue, 2])
     across = np.sqrt(base[:, 0] ** 2 + (0.9 * (base[:, 2] - 0.15)) ** 2)
     out[:, sh.CLOTH] = (
         5.72 - base[:, 1] - 0.55 * np.clip(base[:, 2] - 0.2, -0.35, 0.7) + 0.35 * (across - 0.65)
@@ -265,11 +277,14 @@ def to_linear(srgb: np.ndarray) -> np.ndarray:
 
 
 def eye_frames(head: Head, p: Params, turn: np.ndarray) -> np.ndarray:
-    """float64 (2, 9): centre, gaze and up of the gaze of both eyes, in the world. turn: (3, 3)."""
+    """float64 (2, 10): centre, gaze, up of the gaze and how far it is shut, of both eyes, in the
+    world. turn: (3, 3).
+    """
     a, b = p.gaze_x * (np.pi / 180), p.gaze_y * (np.pi / 180)
     sin_a, cos_a, sin_b, cos_b = exact.sin(a), exact.cos(a), exact.sin(b), exact.cos(b)
     gaze = turned(turn, (sin_a * cos_b, sin_b, cos_a * cos_b))
     up = turned(turn, (-sin_a * sin_b, cos_b, -cos_a * sin_b))
     shift = np.array([PIVOT[0] + HEAD_WIDTH * p.x, PIVOT[1] + HEAD_WIDTH * p.y, PIVOT[2]])
     centres = [turned(turn, eye[:3] - PIVOT) + shift for eye in head.eyes]
-    return np.array([np.concatenate([centre, gaze, up]) for centre in centres])
+    shut = (p.blink_left,), (p.blink_right,)
+    return np.array([np.concatenate([c, gaze, up, b]) for c, b in zip(centres, shut, strict=True)])

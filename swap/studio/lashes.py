@@ -28,11 +28,13 @@ def lash_coordinates(mesh: HeadMesh) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def lash_texture(size: int = 256) -> np.ndarray:
-    """uint8 (S, S): opacity; tapering lashes, the lower ones thinner and shorter."""
+    """uint8 (S, S): opacity; tapering lashes, the lower ones thinner and shorter, the roots of the
+    upper ones close together.
+    """
     grid = (np.arange(size) + 0.5) / size
     u, v = np.meshgrid(grid, grid)
     t = (v % 0.5) * 2
     lower = v > 0.5
     wave = 0.5 + 0.5 * exact.cosines(2 * np.pi * (u * 64 + 0.6 * t))
-    need = np.where(lower, 0.62 + 0.9 * t, 0.12 + 0.85 * t)
+    need = np.where(lower, 0.3 + 1.6 * t, np.where(t < 0.34, -1, 0.05 + 0.9 * t))
     return np.where(wave > need, 255, 0).astype(np.uint8)

@@ -49,6 +49,18 @@ def corner_coordinates(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarra
     return uv
 
 
+def painted_mask(mesh: HeadMesh, name: str, size: int) -> np.ndarray:
+    """float64 (S, S): a mask of the mesh with soft borders, from 0 to 1."""
+    skin = mesh.part_triangles("skin")
+    inside = mesh.masks["inside-mouth"][skin].max(axis=1) > 0.5
+    used = skin[(mesh.masks[name][skin].min(axis=1) > 0.5) & ~inside]
+    flat = np.ones((len(used) * 3, 3), np.float32)
+    flat[:, :2] = corner_coordinates(mesh.vertices, used).reshape(-1, 2) * size - 0.5
+    reach, seen = np.zeros((size, size), np.float32), np.full((size, size), -1, np.int32)
+    fill(flat, np.arange(len(flat), dtype=np.int32).reshape(-1, 3), reach, seen, 0, True)
+    return blurred(reach, 2.0)
+
+
 def painted_positions(mesh: HeadMesh, size: int) -> np.ndarray:
     """float32 (S, S, 3): where on the unshaped head each texel lies, outermost surface first."""
     skin = mesh.part_triangles("skin")
@@ -83,6 +95,29 @@ def interpolated(x: np.ndarray, table: np.ndarray) -> np.ndarray:
     i = np.clip(np.searchsorted(at, x, "right") - 1, 0, len(at) - 2)
     share = np.clip((x - at[i]) / (at[i + 1] - at[i]), 0, 1)
     return value[i] + (value[i + 1] - value[i]) * share
+
+
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    """float64 (H, W): convolved with a Gaussian, mirrored at the borders."""
+    reach = round(4 * sigma)
+    weights = exact.exponentials(-((np.arange(-reach, reach + 1) / sigma) ** 2) / 2)
+    out = image.astype(np.float64)
+    for _ in range(2):
+        wide = np.pad(out, ((reach, reach), (0, 0)), mode="symmetric")
+        total = sum(w * wide[i : i + len(out)] for i, w in enumerate(weights))
+        out = (total / sum(weights)).T
+    return out
+
+
+def sampled(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """float64 (...): the map (S, S) at coordinates (..., 2), bilinear."""
+    size = len(image)
+    x, y = np.moveaxis(np.clip(uv * np.float64(size) - 0.5, 0, size - 1.001), -1, 0)
+    ix, iy = x.astype(int), y.astype(int)
+    fx, fy = x - ix, y - iy
+    upper = image[iy, ix] * (1 - fx) + image[iy, ix + 1] * fx
+    lower = image[iy + 1, ix] * (1 - fx) + image[iy + 1, ix + 1] * fx
+    return upper * (1 - fy) + lower * fy
 
 
 def halvings(texture: np.ndarray, levels: int) -> tuple[np.ndarray, ...]:

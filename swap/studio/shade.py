@@ -14,8 +14,11 @@ import numpy as np
 from swap.studio import exact
 
 SKIN, EYE, TEETH, TONGUE, HAIR, LASH = range(6)
-# Columns of the vertices' attributes. LIPS also tells the eyes apart and the front of the teeth.
-LIPS, RIM, MOUTH, CLOTH, SHUT, OPEN, FACE = range(7)
+# Columns of the vertices' attributes. LIPS also tells the eyes apart and the front of the teeth. RIM
+# is the lids' edge, the lower one's below 0; of the teeth the height, 0 at the edge to 1; of the
+# tongue how far in front it lies. LID is the upper lid, 1 at the ball.
+LIPS, RIM, MOUTH, CLOTH, SHUT, OPEN, FACE, LID = range(8)
+COLUMNS = 8
 WRAP, CLOTH_SCATTER = (0.42, 0.24, 0.18), 0.15
 CURVE = 2048
 EDGE = 0.015  # half of the width of the face's edge, in decimetres
@@ -88,7 +91,7 @@ def shade(
     triangles: np.ndarray,  # int32 (F, 3)
     material: np.ndarray,  # uint8 (F,)
     corners: np.ndarray,  # float32 (F, 3, 2): map coordinates
-    attributes: np.ndarray,  # float32 (V, 7)
+    attributes: np.ndarray,  # float32 (V, COLUMNS)
     fine_skin: np.ndarray,  # uint16 (S, S, 4): linear albedo, gloss; 65535 is 1
     coarse_skin: np.ndarray,
     fine_hair: np.ndarray,  # uint16 (S, S, 1): tone; 32768 is 1
@@ -97,7 +100,7 @@ def shade(
     light_axes: np.ndarray,  # float64 (3, 3): right, up, towards the light
     shadow_frame: np.ndarray,  # float64 (4,): centre x, y, z and samples per decimetre
     lights: np.ndarray,  # float64 (6, 3): key direction and colour, fill ones, sky, ground colours
-    eyes: np.ndarray,  # float64 (2, 9): centre, gaze, up of gaze, of left and right
+    eyes: np.ndarray,  # float64 (2, 10): centre, gaze, up of gaze, blink, of left and right
     camera: tuple[float, float, float],
     head_axes: np.ndarray,  # float64 (2, 3): up and forwards
     colours: np.ndarray,  # float32 (6, 3): lips, iris, hair, cloth, skin, sheen of hair
@@ -140,6 +143,21 @@ def shade(
         nz = a * normals[i, 2] + b * normals[j, 2] + c_ * normals[k, 2]
         length = 1 / math.sqrt(nx * nx + ny * ny + nz * nz + 1e-12)
         nx, ny, nz = nx * length, ny * length, nz * length
+        lid = 0.0
+        if kind == SKIN:
+            lid = a * attributes[i, LID] + b * attributes[j, LID] + c_ * attributes[k, LID]
+            if lid > 0:
+                # The lid is stretched over the ball, more roundly than its few vertices say.
+                dx, dy, dz = wx - eyes[0, 0], wy - eyes[0, 1], wz - eyes[0, 2]
+                ex, ey, ez = wx - eyes[1, 0], wy - eyes[1, 1], wz - eyes[1, 2]
+                if ex * ex + ey * ey + ez * ez < dx * dx + dy * dy + dz * dz:
+                    dx, dy, dz = ex, ey, ez
+                bulge = 0.75 * _step(0.4, 0.75, lid)
+                length = bulge / math.sqrt(dx * dx + dy * dy + dz * dz)
+                nx, ny, nz = nx - bulge * nx, ny - bulge * ny, nz - bulge * nz
+                nx, ny, nz = nx + dx * length, ny + dy * length, nz + dz * length
+                length = 1 / math.sqrt(nx * nx + ny * ny + nz * nz + 1e-12)
+                nx, ny, nz = nx * length, ny * length, nz * length
         vx, vy, vz = camera[0] - wx, camera[1] - wy, camera[2] - wz
         length = 1 / math.sqrt(vx * vx + vy * vy + vz * vz)
         vx, vy, vz = vx * length, vy * length, vz * length
@@ -170,14 +188,14 @@ def shade(
         fresnel = (1 - facing) ** 4
 
         shine, gleam, sky_share = 0.0, 0.0, 0.5 + 0.5 * ny
-        scatter, row = 0.0, 0
+        scatter, row, haze = 0.0, 0, 0.0
         if kind == SKIN:
             lips = a * attributes[i, LIPS] + b * attributes[j, LIPS] + c_ * attributes[k, LIPS]
             rim = a * attributes[i, RIM] + b * attributes[j, RIM] + c_ * attributes[k, RIM]
             mouth = a * attributes[i, MOUTH] + b * attributes[j, MOUTH] + c_ * attributes[k, MOUTH]
             cloth = a * attributes[i, CLOTH] + b * attributes[j, CLOTH] + c_ * attributes[k, CLOTH]
             if cloth > 0:
-                weave = 0.9 + 0.1 * _step(-0.3, 0.3, exact.sin(wx * 55.0) * exact.sin(wy * 55.0))
+                weave = 0.95 + 0.05 * exact.sin(wx * 110.0) * exact.sin(wy * 110.0)
                 seam = (
                     1
                     - 0.45 * _step(0.085, 0.06, cloth)
@@ -185,23 +203,35 @@ def shade(
                 )
                 for c in range(3):
                     albedo[c] = colours[3, c] * weave * seam
-                scatter, row = CLOTH_SCATTER, 1
+                scatter, row, haze = CLOTH_SCATTER, 1, 0.1 * CLOTH_SCATTER
             else:
                 _texel(coarse_skin if whole[n] else fine_skin, u, v, texel)
                 gloss = texel[3] / 65535
-                lips = _step(0.25, 0.8, lips)
+                lips = _step(0.12, 0.85, lips)
+                lash, wet = max(rim, 0.0), max(-rim, 0.0)
+                if abs(rim) > 0.02:
+                    dx, dy, dz = wx - eyes[0, 0], wy - eyes[0, 1], wz - eyes[0, 2]
+                    ex, ey, ez = wx - eyes[1, 0], wy - eyes[1, 1], wz - eyes[1, 2]
+                    nearer = ex * ex + ey * ey + ez * ez < dx * dx + dy * dy + dz * dz
+                    shut_eye = _step(0.5, 0.9, eyes[1 if nearer else 0, 9])
+                    # Where the lids meet lies a dark line, which is not wet.
+                    lash += (0.96 * _step(0.3, 0.65, abs(rim)) - lash) * shut_eye
+                    wet *= 1 - shut_eye
+                crease = _step(0.47, 0.6, lid) * _step(0.76, 0.62, lid)
                 for c in range(3):
                     tone = texel[c] / 65535
                     tone += (
                         (colours[0, c] * (0.55 + 0.45 * tone / colours[4, c]) - tone) * 0.85 * lips
                     )
-                    tone *= 1 - rim
+                    tone += ((0.50, 0.21, 0.17)[c] * (0.3 + 0.7 * colours[4, c]) - tone) * wet
+                    tone *= (1 - lash) * (1 - (0.26, 0.38, 0.40)[c] * crease)
                     albedo[c] = tone
                 if mouth > 0.5:
                     albedo[0], albedo[1], albedo[2] = 0.22, 0.05, 0.045
                 gloss = gloss * (1 - lips) + 0.8 * lips
                 shine = gloss * (0.055 * gloss_dot**14 + 0.13 * gloss_dot**48)
-                shine += lips * 0.14 * gloss_dot**70
+                shine += (0.14 * lips + 0.3 * wet) * gloss_dot**70
+                haze = 0.1 * min(1.0, 2.5 * gloss)
                 shine *= 1 + 3 * fresnel
                 scatter = 1.0
         elif kind == EYE:
@@ -226,14 +256,15 @@ def shade(
             pupil = _step(0.19, 0.165, off)
             ring = _step(0.36, 0.46, off) * iris
             edge = _step(0.5, 0.95, off)
-            white = (0.60, 0.565, 0.54)
+            white = (0.56, 0.525, 0.495)
+            tilt = dx * head_axes[0, 0] + dy * head_axes[0, 1] + dz * head_axes[0, 2]
+            shade_of_lid = 1 - 0.5 * _step(0.08, 0.42, tilt)
             for c in range(3):
                 ball = white[c] * (1 - edge * (0.06, 0.34, 0.36)[c])
                 tone = colours[1, c] * (0.65 + 0.7 * streak) * (1 + 0.5 * _step(0.34, 0.2, off))
                 tone *= 1 - 0.75 * ring
                 ball = ball + (tone - ball) * iris
-                albedo[c] = ball * (1 - 0.97 * pupil)
-            tilt = dx * head_axes[0, 0] + dy * head_axes[0, 1] + dz * head_axes[0, 2]
+                albedo[c] = ball * (1 - 0.97 * pupil) * shade_of_lid
             open_air = (0.15 + 0.85 * open_air) * (1 - 0.6 * _step(0.0, 0.55, tilt))
             sun *= 1 - 0.55 * _step(0.1, 0.5, tilt)
             key = 0.35 + 0.65 * (nx * lx + ny * ly + nz * lz)
@@ -250,19 +281,32 @@ def shade(
             shine *= 0.25 + 0.75 * sun
             sky_share = 0.55
         elif kind == TEETH:
-            gap = abs(exact.sin(exact.atan2(u - 0.5, 1.0) * 75 * math.pi))
-            for c in range(3):
-                albedo[c] = (0.78, 0.73, 0.64)[c] * (0.72 + 0.28 * _step(0.0, 0.25, gap))
-            shine = 0.25 * gloss_dot**40
+            away = abs(u - 0.5)
+            gap = abs(exact.sin(away * (62 - 60 * away) * math.pi))
             outer = a * attributes[i, LIPS] + b * attributes[j, LIPS] + c_ * attributes[k, LIPS]
+            height = a * attributes[i, RIM] + b * attributes[j, RIM] + c_ * attributes[k, RIM]
+            gum = _step(0.57, 0.63, height + 0.16 * (1 - gap) * (1 - gap))
+            deep = _step(0.035, 0.11, away)
             for c in range(3):
-                albedo[c] += ((0.30, 0.09, 0.08)[c] - albedo[c]) * (1 - outer)
-            open_air = (0.55 + 0.5 * max(open_air, wide)) * outer + 0.06
-            sun *= outer
-            key = 0.25 + 0.75 * key
+                tone = (0.70, 0.61, 0.48)[c] * (1 - (0.0, 0.06, 0.16)[c] * height)
+                tone *= 0.62 + 0.38 * _step(0.0, 0.22, gap)
+                tone += ((0.46, 0.17, 0.15)[c] - tone) * gum
+                tone += ((0.30, 0.09, 0.08)[c] - tone) * (1 - outer)
+                albedo[c] = tone * (1 - 0.75 * deep)
+            shine = 0.2 * gloss_dot**40 * (1 - deep)
+            shade_of_lip = 1 - 0.35 * _step(0.1, 0.8, height)
+            shade_of_lip *= 0.3 + 0.7 * _step(0.0, 0.3, gape)
+            open_air = (0.85 + 0.25 * max(open_air, wide)) * outer * shade_of_lip + 0.06
+            sun = (0.42 + 0.58 * sun) * outer * shade_of_lip
+            key = 0.4 + 0.6 * key
+            sky_share = 0.6
         elif kind == TONGUE:
-            albedo[0], albedo[1], albedo[2] = 0.45, 0.16, 0.15
+            tip = a * attributes[i, RIM] + b * attributes[j, RIM] + c_ * attributes[k, RIM]
+            middle = 1 - 0.25 * _step(0.02, 0.0, abs(u - 0.5))
+            albedo[0], albedo[1], albedo[2] = 0.50 * middle, 0.17 * middle, 0.16 * middle
             shine = 0.1 * gloss_dot**30
+            open_air = 0.08 * tip + (0.04 + 0.76 * tip) * open_air
+            sun, key = tip * (0.12 + 0.88 * sun), 0.3 + 0.7 * key
         elif kind == HAIR:
             _texel(coarse_hair if whole[n] else fine_hair, u, v, texel)
             tone = texel[0] / 32768
@@ -275,10 +319,10 @@ def shade(
                 head_axes[0, 2] - rise * nz,
             )
             length = 1 / math.sqrt(tx * tx + ty * ty + tz * tz + 1e-6)
-            along = (tx * hx + ty * hy + tz * hz) * length + 0.12 * (tone - 1)
+            along = (tx * hx + ty * hy + tz * hz) * length + 0.25 * (tone - 1)
             ring = max(0.0, 1 - along * along)
             gleam = (
-                (0.10 * ring**14 + 0.32 * tone * ring**70)
+                (0.10 * tone * tone * ring**14 + 0.32 * tone * ring**70)
                 * _step(-0.2, 0.4, key)
                 * sun
                 * colours[5, 0]
@@ -304,5 +348,5 @@ def shade(
             glowing = 1 - scatter * (1 - open_air) * (0.0, 0.22, 0.28)[c]
             shine_c = shine + gleam * (0.15 + albedo[c] * 1.2)
             seen_light = albedo[c] * light * glowing + shine_c * lights[1, c]
-            out[n, c] = seen_light + 0.10 * fresnel * scatter * lights[4, c] * open_air
+            out[n, c] = seen_light + haze * fresnel * lights[4, c] * open_air
     return out

@@ -16,7 +16,9 @@ class Brows:
 
 @dataclass(frozen=True)
 class Hair:
-    """thickness in decimetres; recede and raised: degrees by which the hairline moves up."""
+    """thickness in decimetres; recede and raised: degrees by which the hairline moves up; parting:
+    where it is, in radii of the head to the left; sideburns: their length, 1 down to the ear's middle.
+    """
 
     colour: Colour
     density: float = 1.0
@@ -26,6 +28,9 @@ class Hair:
     raised: float = 0.0
     bald: float = 0.0
     curl: float = 0.0
+    parting: float = 0.0
+    parted: bool = False
+    sideburns: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ SUBJECTS = {
             lips=(0.66, 0.42, 0.38),
             iris=(0.29, 0.36, 0.42),
             brows=Brows((0.20, 0.13, 0.09), thickness=0.058, arch=0.03, density=1.15),
-            hair=Hair((0.17, 0.11, 0.075), thickness=0.145, recede=5),
+            hair=Hair((0.17, 0.11, 0.075), thickness=0.14, recede=5, parting=0.4, parted=True),
             beard=Beard((0.19, 0.145, 0.125), density=0.8, length=0.1),
             cloth=(0.20, 0.27, 0.38),
             backdrop=(0.56, 0.60, 0.66),
@@ -117,7 +122,9 @@ SUBJECTS = {
             lips=(0.52, 0.25, 0.24),
             iris=(0.20, 0.12, 0.07),
             brows=Brows((0.055, 0.04, 0.035), thickness=0.036, arch=0.075, height=0.015),
-            hair=Hair((0.085, 0.066, 0.06), thickness=0.25, curl=0.7),
+            hair=Hair(
+                (0.085, 0.066, 0.06), thickness=0.25, curl=0.7, sideburns=0.25, raised=3, recede=-7
+            ),
             cloth=(0.62, 0.27, 0.22),
             backdrop=(0.60, 0.57, 0.50),
             flush=0.55,
@@ -138,12 +145,12 @@ SUBJECTS = {
                 "*-ear-scale-incr": 0.3,
             },
             skin=(0.74, 0.56, 0.43),
-            lips=(0.60, 0.35, 0.31),
+            lips=(0.57, 0.36, 0.325),
             flush=0.6,
             iris=(0.18, 0.11, 0.07),
             brows=Brows((0.33, 0.31, 0.30), thickness=0.05, arch=0.045, density=0.9),
             hair=Hair((0.43, 0.41, 0.385), thickness=0.06, density=0.7, bald=1.0),
-            beard=Beard((0.55, 0.54, 0.53), density=0.55, length=0.8),
+            beard=Beard((0.60, 0.59, 0.575), density=0.66, length=0.85),
             cloth=(0.30, 0.33, 0.28),
             backdrop=(0.52, 0.56, 0.52),
             eye_shade=1.5,
@@ -168,7 +175,9 @@ SUBJECTS = {
             lips=(0.76, 0.45, 0.43),
             iris=(0.30, 0.36, 0.24),
             brows=Brows((0.42, 0.25, 0.14), thickness=0.038, arch=0.06, height=0.01, density=0.9),
-            hair=Hair((0.46, 0.22, 0.10), thickness=0.15, long=True),
+            hair=Hair(
+                (0.46, 0.22, 0.10), thickness=0.13, long=True, raised=5, parting=0.06, parted=True
+            ),
             cloth=(0.24, 0.36, 0.33),
             backdrop=(0.50, 0.55, 0.58),
             flush=1.2,

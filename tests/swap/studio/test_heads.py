@@ -6,6 +6,7 @@ import pytest
 from swap.errors import UserError
 from swap.faces.align import CropDefinition, crop_matrix, warp_crop
 from swap.faces.detect import Detector
+from swap.studio.hairline import growth
 from swap.studio.heads import (
     FRAME,
     SUBJECTS,
@@ -17,6 +18,7 @@ from swap.studio.heads import (
     render,
     walk,
 )
+from swap.studio.maps import from_map
 
 SIZE = 96
 
@@ -87,6 +89,38 @@ def test_an_open_mouth_is_a_dark_hole_in_the_face(subject):
     cheek, _ = mouth(subject, (-5, 2), (-40, -30))
     assert inside.mean() < 0.25 * cheek.mean()
     assert (face == 255).all()
+
+
+def test_teeth_are_ivory_between_the_lips():
+    params = Params(smile=0.8, jaw=0.4, light_x=0)
+    x, y = landmarks("b", params, 256)[3:].mean(axis=0).astype(int)
+    window = render("b", params, 256)[y - 8 : y + 9, x - 8 : x + 9].reshape(-1, 3).astype(float)
+    red, green, blue = window[window.min(axis=1) > 110].mean(axis=0)
+    assert red > green > blue > 0.75 * red
+
+
+@pytest.mark.parametrize("subject", ["a", "c"])
+def test_a_dark_line_of_lashes_lies_where_closed_lids_meet(subject):
+    params = Params(blink_left=1.0, blink_right=1.0, light_x=0)
+    image = render(subject, params, 256).mean(axis=2)
+    for x, y in landmarks(subject, params, 256)[:2].astype(int):
+        column = image[y - 4 : y + 14, x - 3 : x + 4].mean(axis=1)
+        assert column.min() < 0.5 * np.median(column)
+        assert column[: column.argmin()].max() > 0.9 * np.median(column)
+
+
+@pytest.mark.parametrize("subject", sorted(SUBJECTS))
+def test_hair_grows_behind_a_soft_line(subject):
+    cover = growth(512, SUBJECTS[subject], SUBJECTS[subject].hair.long)
+    around, up = (np.degrees(angle).ravel() for angle in from_map(512))
+    crown, forehead = np.abs(up - 80).argmin(), np.abs(up - 24).argmin()
+    face, temple = np.abs(around).argmin(), np.abs(around - 100).argmin()
+    assert cover[forehead, face] < 0.01
+    assert cover[np.abs(up - 30).argmin(), temple] > 0.8
+    assert (cover[crown, face] > 0.99) == (SUBJECTS[subject].hair.bald == 0)
+    side = cover[forehead, face:temple]
+    between = around[face:temple][(side > 0.1) & (side < 0.9)]
+    assert 4 < np.ptp(between) < 20
 
 
 def test_light_that_reaches_into_the_mouth_finds_it_red():
