@@ -3,6 +3,7 @@
     python -m bench recipes                          runs what has not been run yet, then rewrites bench/RECIPES.md
     python -m bench recipes --only plain default --seeds 3 --steps 1000 --family heads
     python -m bench recipes --controls               the negative controls
+    python -m bench recipes --curve                  the plain method's curve, shown in every report of the heads
     python -m bench recipes --table                  only rewrites the table
 
 Every run trains the `tiny` preset on 1,600 pictures a side and measures 128 held-out pictures: PSNR over the face of
@@ -29,6 +30,7 @@ from swap.data import FaceSet
 from swap.data.faces import stored_side
 from swap.demo import point
 from swap.evaluate import baselines
+from swap.evaluate.curve import PLAIN, Curve
 from swap.evaluate.measures import psnr
 from swap.evaluate.overlap import overlap
 from swap.evaluate.rendered import Rendered
@@ -137,6 +139,8 @@ VARIANTS = {
                 {"rotation": 10.0, "shift": 0.05, "noise": 5 / 160}),
         Variant("jitter x 2", "brightness, contrast, tint of the input varied twice as much",
                 {"brightness": 0.2, "contrast": 0.5, "tint": 0.2}),
+        Variant("no jitter", "brightness, contrast and tint of the input as they are",
+                {"brightness": 0.0, "contrast": 0.0, "tint": 0.0}),
         Variant("even loss", "every pixel counts the same in the loss", {"focus": False}),
         Variant("narrow code", "32 numbers in place of 128", code=32),
         Variant("noise", "Gaussian noise of half a deviation on the code", insert=lambda t: Noise(0.5, t.seed)),
@@ -194,6 +198,22 @@ def best_baselines(sets: dict[str, FaceSet], test: Pairs) -> dict[str, dict[str,
             for name, x in made.items()
         }
     return found
+
+
+def plain_curve(steps: int, every: int) -> None:
+    """The network and the method of 2017 with Adam at 4e-4 on the heads of the demo: what its losses do not say."""
+    rendered = Rendered("heads", *PAIRS["heads"], 2000, 0)
+    sets = rendered.training(STORED, lambda *_: None)
+    test = rendered.test(STORED, lambda *_: None, TEST)
+    recipe, curve = replace(RECIPES["2017"], learning_rate=4e-4), Curve()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(Path(folder), sets, CropDefinition(), get_preset("lite"), recipe)
+        for number in range(steps):
+            trainer.step(number, trainer.batches.at(number), recipe.learning_rate)
+            if (number + 1) % every == 0:
+                curve.add(number + 1, point(trainer.model.swap, test))
+                print({key: values[-1] for key, values in curve.to_json().items()}, flush=True)
+    curve.save(PLAIN)
 
 
 def controls(seed: int, steps: int) -> dict[str, Any]:
@@ -278,10 +298,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--family", choices=list(PAIRS), default="heads")
     parser.add_argument("--pair", nargs=2, metavar=("A", "B"))
     parser.add_argument("--controls", action="store_true")
+    parser.add_argument("--curve", action="store_true")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)
     results = load()
     pair = tuple(options.pair or PAIRS[options.family])
+    if options.curve:
+        plain_curve(2000, 100)
+        return 0
     if options.controls:
         for seed in range(options.seeds):
             name = f"controls/{seed}/{options.steps}"

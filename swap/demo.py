@@ -28,7 +28,7 @@ from swap import stages
 from swap.clip import write_swap_clip
 from swap.data.faces import stored_side
 from swap.errors import UserError
-from swap.evaluate.curve import Curve, draw_curve
+from swap.evaluate.curve import PLAIN, Curve, draw_curve
 from swap.evaluate.measures import psnr
 from swap.evaluate.picture import write_error_sheet
 from swap.evaluate.rendered import Rendered
@@ -41,7 +41,7 @@ from swap.provenance import Mark, SourceType, write_png
 from swap.recipe import get_recipe
 from swap.report import write_report
 from swap.run import LOSS_PLOT, open_run
-from swap.studio.family import MIRRORED
+from swap.studio.family import MIRRORED, PAIRS
 from swap.train import Trainer
 
 CURVE_EVERY, CURVE_PICTURES = 20.0, 48  # seconds; pictures of each direction
@@ -139,7 +139,10 @@ def demo(
     shutil.copyfile(out / "run" / LOSS_PLOT, out / LOSS_PLOT)
     says = "a swap's PSNR against the truth during training"
     mark = Mark(SourceType.PLOT, "latentface swap demo", says, details)
-    write_png(out / "curve.png", draw_curve(curve, results), mark)
+    shown_beside = None
+    if (rendered.family, rendered.a, rendered.b) == ("heads", *PAIRS["heads"]):
+        shown_beside = Curve.load(PLAIN, upto=10**9)
+    write_png(out / "curve.png", draw_curve(curve, results, shown_beside), mark)
     metrics = results.to_json() | {
         "rendered": rendered.to_dict(),
         "preset": preset.name,
