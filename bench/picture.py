@@ -21,7 +21,7 @@ from swap.provenance import Mark, SourceType, write_png
 from swap.video import read_frames
 
 ROWS = ("A", "A as B: the swap", "B: the truth")
-SIDE, LINE, LABEL, FRAMES = 210, 6, 128, 5  # pixels of a picture, between them, of the labels
+SIDE, LINE, LABEL, FRAMES = 200, 6, 128, 5  # pixels of a picture, between them, of the labels
 
 
 def main(argv: list[str]) -> int:
@@ -44,7 +44,8 @@ def main(argv: list[str]) -> int:
     page = Image.new("RGB", size, PAPER)
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(14)
     # The middle of a frame, where the head is.
-    top, left, cut = (HEIGHT - 300) // 2, (WIDTH - 300) // 2, 300
+    cut = 200
+    top, left = (HEIGHT - cut) // 2, (WIDTH - cut) // 2
     for row, name in enumerate(ROWS):
         y = row * (SIDE + LINE)
         draw.text((4, y + SIDE // 2 - 10), name, INK, font)

@@ -105,7 +105,7 @@ def demo(
     recipe: RecipeOption = "latentface",
     seed: SeedOption = 0,
     batch_size: BatchOption = 16,
-    count: CountOption = 2000,
+    count: CountOption = 500,
     live: Annotated[
         bool,
         typer.Option("--live", help="Render new training pictures all the while: slower steps."),

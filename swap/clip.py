@@ -26,7 +26,7 @@ from swap.studio.family import face, get_family, in_order
 from swap.studio.write import FPS
 from swap.video import Frame, VideoWriter
 
-HEIGHT, WIDTH, SQUARE, GAP, STRIP = 360, 480, 320, 8, 40  # pixels
+HEIGHT, WIDTH, SQUARE, GAP, STRIP = 240, 320, 240, 8, 40  # pixels
 NOTE = "rendered, and swapped by a network: nobody's likeness"
 
 

@@ -38,7 +38,7 @@ from swap.faces.align import CropDefinition
 from swap.files import write_bytes_atomic
 from swap.model import FACE_SIZE, get_preset
 from swap.provenance import Mark, SourceType, write_png
-from swap.recipe import get_recipe
+from swap.recipe import Recipe, get_recipe
 from swap.report import write_report
 from swap.run import LOSS_PLOT, open_run
 from swap.studio.family import MIRRORED, PAIRS
@@ -71,9 +71,8 @@ def demo(
     """Does it all; False where Ctrl-C ended the training. UserError where something cannot be read or written."""
     seconds: dict[str, float] = {}
     rendered, out = settings.rendered, settings.out
-    preset, recipe = get_preset(settings.preset), get_recipe(settings.recipe)
-    if not MIRRORED[rendered.family]:
-        recipe = replace(recipe, mirror=0.0)
+    preset = get_preset(settings.preset)
+    recipe = for_studio(get_recipe(settings.recipe), rendered.family)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -157,6 +156,13 @@ def demo(
     console.print(report(results))
     say(f"look at {out / 'report.html'} and {out / 'swap.mp4'}; the numbers are in {out / METRICS}")
     return True
+
+
+def for_studio(recipe: Recipe, family: str) -> Recipe:
+    """The recipe for rendered pictures. Their light is drawn anew for each, and a swap is asked to keep it, so what the
+    encoder sees is not varied in colour: it could not tell the light any more. And a mirrored flag is none."""
+    recipe = replace(recipe, brightness=0.0, contrast=0.0, tint=0.0)
+    return recipe if MIRRORED[family] else replace(recipe, mirror=0.0)
 
 
 def point(swap: Callable[[np.ndarray, str, str], np.ndarray], pairs: Pairs) -> dict[str, float]:

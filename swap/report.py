@@ -27,7 +27,7 @@ figure img, figure video { display: block; max-width: 100%; height: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; width: 100%; }
 caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
 th, td { text-align: right; padding: .28rem .5rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
 th { font-weight: 600; color: var(--grey); }
 tr.swap td { font-weight: 700; color: var(--accent); }
 tr.end td { border-bottom: 2px solid #999; }
@@ -43,7 +43,7 @@ def write_report(
     family = escape(str(metrics["rendered"]["family"]))
     directions = results.directions.values()
     parts = [
-        f"<h1>Swapped: {names}</h1>",
+        f"<h1>{family.capitalize()}: {names}, swapped</h1>",
         f'<p class="sub">{escape(title)}. Both subjects are rendered and nobody\'s likeness; the swapped pictures '
         "were made by a neural network.</p>",
         *(f'<p class="verdict">{escape(sentences(d)[0])}</p>' for d in directions),
@@ -60,7 +60,7 @@ def write_report(
         '<div class="tables">',
         *(_table(d) for d in directions),
         "</div>",
-        *(f"<p>{escape(line.strip())}</p>" for d in directions for line in sentences(d)[1:]),
+        *(_sentences(d) for d in directions),
         "<h2>While it was trained</h2>",
         "<p>What every face swapper shows are two losses. They say how well each side is <em>reconstructed</em>, "
         "and nothing about the swap. Here the swap is known, so its curve is shown as well.</p>",
@@ -73,7 +73,7 @@ def write_report(
         "<h2>Worst, middling, best</h2>",
         _figure(folder / "sheet.png", "Test pictures by the error of their swap, worst first."),
         "<h2>Pose and expression, read off the swap</h2>",
-        "<p>A small network was trained on renders of the target to read its parameters off a picture. Correlation "
+        "<p>A ridge regression was fitted on renders of the target to read its parameters off a picture. Correlation "
         "(and slope) of what it reads with what was asked for; the truth is the most that it can read.</p>",
         '<div class="tables">',
         *(_recovery(d) for d in directions),
@@ -126,10 +126,17 @@ def _table(direction: Direction) -> str:
         )
     return (
         f'<div class="wide"><table><caption>{source} to {target}</caption><thead><tr><th>over the face</th>'
-        "<th>PSNR dB</th><th>SSIM</th><th>MAE</th><th>PSNR, picture</th></tr></thead><tbody>"
+        "<th>PSNR dB</th><th>SSIM</th><th>MAE</th><th>whole picture</th></tr></thead><tbody>"
         + "".join(rows)
         + "</tbody></table></div>"
     )
+
+
+def _sentences(direction: Direction) -> str:
+    """What identity, recovery and jitter say of a direction."""
+    lines = "".join(f"<li>{escape(line.strip())}</li>" for line in sentences(direction)[1:])
+    title = f"{direction.source.upper()} to {direction.target.upper()}"
+    return f"<p><strong>{title}</strong></p><ul>{lines}</ul>"
 
 
 def _recovery(direction: Direction) -> str:

@@ -316,7 +316,7 @@ def evaluate_rendered(
         first, second, count = given.a, given.b, given.count
         seed = given.seed if seed is None else seed
     else:
-        (first, second), count, seed = PAIRS[family], 2000, seed or 0
+        (first, second), count, seed = PAIRS[family], 500, seed or 0
     rendered = Rendered(family, *a or [first], *b or [second], count, seed)
     stored = stored_side(FACE_SIZE, trained.crop.margin)
     sets: dict[str, FaceSet] = rendered.training(stored, show)

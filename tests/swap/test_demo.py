@@ -63,7 +63,7 @@ def test_a_demo_writes_everything_it_promises(demo):
         )
     info = probe(out / "swap.mp4")
     assert info.frames == 5
-    assert info.width > 3 * 300
+    assert info.width > 3 * info.height * 0.8
     for name in ("swap.mp4", "sheet.png"):
         assert read_mark(out / name).source_type == SourceType.COMPOSITE
     page = (out / "report.html").read_text()
