@@ -112,13 +112,13 @@ class Critic(nn.Layer):
 
 @dataclass(frozen=True)
 class Variant:
-    """why: one line for the table. changes: of the recipe `latentface`, or a recipe of that `base`. code: its width.
+    """why: one line for the table. changes: of the recipe `base`. code: its width.
     insert: (trainer) -> layer after the code, in training."""
 
     name: str
     why: str
     changes: dict[str, Any] = field(default_factory=dict)
-    base: str = "latentface"
+    base: str = "alike"
     code: int | None = None
     insert: Callable[[Trainer], nn.Layer] | None = None
 
@@ -132,14 +132,15 @@ VARIANTS = {
                 ALONE | {"standardise": False, "prior": False}),
         Variant("standardise", "what a side's pictures share is taken out before the encoder; prior", ALONE),
         Variant("match", "the above, and codes with equal mean and covariance", {"round_trips": 0.0}),
-        Variant("round trips", "the above without matching, but faces that go over and come back", {"match": 0.0}),
-        Variant("default", "standardise, round trips and match: the recipe `latentface`"),
+        Variant("round trips", "standardise, and faces that go over and come back", {"match": 0.0}),
+        Variant("alike", "standardise, round trips and match: the recipe `alike`"),
         Variant("match x 5", "five times the strength of matching", {"match": 0.05}),
+        Variant("latentface", "the recipe for recordings: standardise, jitter", base="latentface"),
+        Variant("jitter", "brightness, contrast and tint of the input varied, as for recordings",
+                {"brightness": 0.1, "contrast": 0.25, "tint": 0.1}),
         Variant("no mirror", "no mirrored faces", {"mirror": 0.0}),
         Variant("warp 2017", "the random warp as strong as in 2017",
                 {"rotation": 10.0, "shift": 0.05, "noise": 5 / 160}),
-        Variant("jitter", "brightness, contrast and tint of the input varied, as for recordings",
-                {"brightness": 0.1, "contrast": 0.25, "tint": 0.1}),
         Variant("even loss", "every pixel counts the same in the loss", {"focus": False}),
         Variant("narrow code", "32 numbers in place of 128", code=32),
         Variant("noise", "Gaussian noise of half a deviation on the code", insert=lambda t: Noise(0.5, t.seed)),
@@ -223,7 +224,7 @@ def controls(seed: int, steps: int) -> dict[str, Any]:
     """Two autoencoders trained apart whose decoders are exchanged; and a head against a fruit."""
     sets, test = pictures("heads", PAIRS["heads"], seed)
     recipe, preset = (
-        replace(for_studio(RECIPES["latentface"], "heads"), **ALONE),
+        replace(for_studio(RECIPES["alike"], "heads"), **ALONE),
         get_preset(PRESET),
     )
     models = {}
@@ -266,7 +267,7 @@ def head_against_fruit(seed: int, steps: int) -> dict[str, Any]:
         cover = FaceSet(np.repeat(covers[..., None], 3, -1), margin).squares(every, FACE_SIZE)
         masks[side] = np.ascontiguousarray(cover[..., 0])
     test = Pairs(squares, masks)
-    recipe, preset = for_studio(RECIPES["latentface"], "heads"), get_preset(PRESET)
+    recipe, preset = for_studio(RECIPES["alike"], "heads"), get_preset(PRESET)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(Path(folder), sets, CropDefinition(), preset, recipe, seed=seed)
         for number in range(steps):

@@ -102,7 +102,7 @@ def demo(
     preset: PresetOption = "lite",
     minutes: MinutesOption = None,
     steps: StepsOption = None,
-    recipe: RecipeOption = "latentface",
+    recipe: RecipeOption = "alike",
     seed: SeedOption = 0,
     batch_size: BatchOption = 16,
     count: CountOption = 500,

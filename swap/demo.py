@@ -159,9 +159,7 @@ def demo(
 
 
 def for_studio(recipe: Recipe, family: str) -> Recipe:
-    """The recipe for rendered pictures. Their light is drawn anew for each, and a swap is asked to keep it, so what the
-    encoder sees is not varied in colour: it could not tell the light any more. And a mirrored flag is none."""
-    recipe = replace(recipe, brightness=0.0, contrast=0.0, tint=0.0)
+    """The recipe for rendered pictures of a family: a mirrored face is a face, a mirrored flag is none."""
     return recipe if MIRRORED[family] else replace(recipe, mirror=0.0)
 
 

@@ -18,6 +18,12 @@ While both losses fall, the swap can get worse.
                   time to overfit, and what need not be undone leaves room for detail.
     jitter        Brightness, contrast and tint of what the encoder sees are varied, so that it looks at shapes; what
                   light and skin make of a closed eye differs between two people, its shape does not.
+    he, cooldown  Weights that keep the signal's variance through LeakyReLU, a learning rate twenty times
+                  that of 2017, falling to nearly 0 at the end: a run of minutes instead of days.
+
+The recipe ``alike`` is for two sides that do the same things about equally often, as two rendered subjects do. There
+it is the best by far (bench/RECIPES.md). It adds
+
     round trips   Some faces of A are swapped to B as the network stands, and the swapped picture, now an input of B's,
                   must come back as the very face of A. So A's decoder learns to read codes that come from pictures
                   of B, which it otherwise never sees until somebody asks for a swap (back-translation, as in the
@@ -25,13 +31,15 @@ While both losses fall, the swap can get worse.
     match         Round trips let A and B disagree about how much: half a smile there and double back is a round trip,
                   too. What settles it is that the codes of both are spread alike: same mean, same covariance
                   (swap.match), with little weight.
-    he, cooldown  Weights that keep the signal's variance through LeakyReLU, a learning rate twenty times
-                  that of 2017, falling to nearly 0 at the end: a run of minutes instead of days.
+
+and leaves out the jitter: where the light is drawn anew for each picture, a swap is asked to keep it, and an encoder
+that is shown varied colours cannot tell it any more. On recordings both assumptions fail: where B's mouth moves more
+than A's, these two make the swap's mouth open too far, and without the jitter blinks are lost.
 
 ``2017`` is the original method, without any of these.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -109,30 +117,39 @@ class Recipe:
         return asdict(self)
 
 
+LATENTFACE = Recipe(
+    "latentface",
+    learning_rate=1e-3,
+    beta1=0.9,
+    init="he",
+    last_gain=0.2,
+    standardise=True,
+    prior=True,
+    focus=True,
+    unusual=True,
+    warm_up=100,
+    cooldown=0.4,
+    rotation=5.0,
+    shift=0.025,
+    noise=0.02,
+    brightness=0.1,
+    contrast=0.25,
+    tint=0.1,
+)
+
 RECIPES = {
     r.name: r
     for r in (
-        Recipe(
-            "latentface",
-            learning_rate=1e-3,
-            beta1=0.9,
-            init="he",
-            last_gain=0.2,
-            standardise=True,
-            prior=True,
-            focus=True,
-            unusual=True,
-            warm_up=100,
-            cooldown=0.4,
-            rotation=5.0,
-            shift=0.025,
-            noise=0.02,
-            brightness=0.1,
-            contrast=0.25,
-            tint=0.1,
+        LATENTFACE,
+        replace(
+            LATENTFACE,
+            name="alike",
             round_trips=0.5,
             round_trips_from=400,
             match=0.01,
+            brightness=0.0,
+            contrast=0.0,
+            tint=0.0,
         ),
         Recipe(
             "2017",

@@ -261,12 +261,10 @@ def describe_model(preset: str, batch_size: int) -> str:
     import nn
     from swap.memory import estimate_memory
     from swap.model import FACE_SIZE, SwapModel, get_preset
-    from swap.recipe import RECIPES
 
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, not {batch_size}")
     model = SwapModel(get_preset(preset))
-    returns = round(RECIPES["latentface"].round_trips * batch_size)
     encoder = nn.summary(model.encoder, (batch_size, FACE_SIZE, FACE_SIZE, 3))
     decoder = nn.summary(model.decoders["a"], encoder.rows[-1].out_shape)
     total = encoder.parameters + len(model.decoders) * decoder.parameters
@@ -274,7 +272,7 @@ def describe_model(preset: str, batch_size: int) -> str:
         f"encoder, for {batch_size} faces\n{encoder}\n\none decoder\n{decoder}\n\n"
         f"{preset}: {total:,} parameters with both decoders; one face through encoder and decoder: "
         f"{(encoder.macs + decoder.macs) // batch_size:,} multiply-adds\n"
-        f"training with {batch_size} faces a side takes {estimate_memory(model, batch_size, returns=returns)}"
+        f"training with {batch_size} faces a side takes {estimate_memory(model, batch_size)}"
     )
 
 

@@ -33,7 +33,11 @@ PresetOption = Annotated[
     ),
 ]
 RecipeOption = Annotated[
-    str, typer.Option(help="latentface (made for runs of minutes) or 2017 (the original method).")
+    str,
+    typer.Option(
+        help="latentface (for recordings), alike (for two sides that do the same things equally "
+        "often, as rendered ones do), or 2017 (the original method)."
+    ),
 ]
 MinutesOption = Annotated[
     float | None,
