@@ -309,7 +309,7 @@ def main(argv: list[str]) -> int:
     results = load()
     pair = tuple(options.pair or PAIRS[options.family])
     if options.curve:
-        plain_curve(2000, 100)
+        plain_curve(1000, 50)
         return 0
     if options.controls:
         for seed in range(options.seeds):
