@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from swap.clip import GAP, HEIGHT, WIDTH
+from swap.clip import GAP, SQUARE
 from swap.errors import UserError
 from swap.preview import INK, PAPER
 from swap.provenance import Mark, SourceType, write_png
@@ -43,15 +43,12 @@ def main(argv: list[str]) -> int:
     size = (LABEL + FRAMES * (SIDE + LINE), len(ROWS) * (SIDE + LINE) - LINE)
     page = Image.new("RGB", size, PAPER)
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(14)
-    # The middle of a frame, where the head is.
-    cut = 200
-    top, left = (HEIGHT - cut) // 2, (WIDTH - cut) // 2
     for row, name in enumerate(ROWS):
         y = row * (SIDE + LINE)
         draw.text((4, y + SIDE // 2 - 10), name, INK, font)
         for column, number in enumerate(options.frames):
-            x0 = row * (WIDTH + GAP) + left
-            picture = np.ascontiguousarray(shown[number][top : top + cut, x0 : x0 + cut])
+            left = row * (SQUARE + GAP)
+            picture = np.ascontiguousarray(shown[number][:SQUARE, left : left + SQUARE])
             small = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             page.paste(small, (LABEL + column * (SIDE + LINE), y))
     says = (

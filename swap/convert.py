@@ -234,7 +234,7 @@ def convert(
             source, stop=stop, on_skip=lambda name, why: skipped.append((name, why))
         )
         while batch := list(islice(stream, BATCH)):
-            made = swap_batch(batch, where, run, to, colours)
+            made = _swap_batch(batch, where, run, to, colours)
             for frame, image in zip(batch, made, strict=True):
                 if frame.index in where:
                     swapped += 1
@@ -249,7 +249,7 @@ def convert(
     return ConvertReport(done, swapped, passed, several, skipped)
 
 
-def swap_batch(
+def _swap_batch(
     batch: list[Frame],
     where: dict[int, np.ndarray],
     run: TrainedRun,

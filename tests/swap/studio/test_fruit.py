@@ -231,7 +231,7 @@ def test_a_walk_is_smooth_bounded_and_a_function_of_its_seed():
     names = list(asdict(steps[0]))
     for name, largest, fastest in (
         ("yaw", 55, 4),
-        ("spin", 25, 4),
+        ("spin", 6, 4),
         ("roll", 22, 2),
         ("x", 0.22, 0.02),
     ):
