@@ -317,7 +317,8 @@ def main(argv: list[str]) -> int:
         for seed in range(options.seeds):
             name = f"controls/{seed}/{options.steps}"
             if name not in results:
-                results = load() | {name: controls(seed, options.steps)}
+                found = controls(seed, options.steps)
+                results = load() | {name: found}
                 keep(results)
     elif not options.table:
         for seed in range(options.seeds):

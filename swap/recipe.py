@@ -22,7 +22,7 @@ While both losses fall, the swap can get worse.
                   that of 2017, falling to nearly 0 at the end: a run of minutes instead of days.
 
 The recipe ``alike`` is for two sides that do the same things about equally often, as two rendered subjects do. There
-it is the best by far (bench/RECIPES.md). It adds
+it is the best that was found (bench/RECIPES.md). It adds
 
     round trips   Some faces of A are swapped to B as the network stands, and the swapped picture, now an input of B's,
                   must come back as the very face of A. So A's decoder learns to read codes that come from pictures
