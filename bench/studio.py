@@ -11,7 +11,7 @@ import numpy as np
 from swap.faces.detect import Detector
 from swap.studio.family import FAMILIES, FRAME, draws, face, get_family, in_order
 
-COUNT, SIZE, CLIP = 240, 128, 120
+COUNT, SIZE, CLIP = 160, 128, 60
 POINTS = ("right eye", "left eye", "nose", "right mouth corner", "left mouth corner")
 
 
