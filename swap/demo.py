@@ -32,8 +32,8 @@ from swap.evaluate.curve import PLAIN, Curve, draw_curve
 from swap.evaluate.measures import psnr
 from swap.evaluate.picture import write_error_sheet
 from swap.evaluate.rendered import Rendered
-from swap.evaluate.table import report, verdict
-from swap.evaluate.truth import Pairs, Results, measure
+from swap.evaluate.table import report
+from swap.evaluate.truth import Pairs, measure
 from swap.faces.align import CropDefinition
 from swap.files import write_bytes_atomic
 from swap.model import FACE_SIZE, get_preset
@@ -172,8 +172,3 @@ def point(swap: Callable[[np.ndarray, str, str], np.ndarray], pairs: Pairs) -> d
         found[f"{source}_to_{target}"] = float(psnr(made, truth, mask).mean())
         found[target] = float(psnr(swap(truth, target, target), truth, mask).mean())
     return found
-
-
-def verdicts(results: Results) -> list[str]:
-    """One sentence a direction."""
-    return [verdict(direction) for direction in results.directions.values()]
