@@ -214,16 +214,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What everything else knows of a layer or loss: tests, ``nn check``, the bench and the summary read only this.
+    """What everything else knows of a layer, loss or optimizer: tests, ``nn check``, the bench and the summary read
+    only this.
 
-    kind       "layer", "activation" or "loss"
+    kind       "layer", "activation", "loss" or "optimizer"
     make       the class
+    op         its functions in a backend: op_forward and op_backward, or op_step; "" where it needs none
     samples    small ones: every option, odd and even sizes
     linear     y is linear in x (biases apart), so the adjoint identity <A x, dy> = <x, A^T dy> must hold
     kinks      values of x (for a loss: of y - target) where the slope jumps; random inputs keep away from them
     bench      a sample of realistic size
+    slopes     of what has kinks: ``slopes(layer)`` gives the documented slope just below, at and just above one
     torch      builds the same function in PyTorch, given the layer: ``torch(layer) -> f(x_nhwc) -> y_nhwc``
-               with weights taken from the layer, or for a loss ``f(y, target)``
+               with weights taken from the layer; for a loss ``f(y, target)``; for an optimizer, given it and a list
+               of PyTorch parameters, PyTorch's optimizer
     """
 
     kind: str
@@ -231,8 +235,10 @@ class LayerSpec:
     samples: tuple[Sample, ...]
     bench: Sample
     torch: Callable[[Any], Callable[..., Any]]
+    op: str = ""
     linear: bool = False
     kinks: tuple[float, ...] = field(default=())
+    slopes: Callable[[Any], tuple[float, float, float]] | None = None
 
     @property
     def name(self) -> str:

@@ -71,11 +71,22 @@ def _torch(name: str) -> Any:
     return build
 
 
+def _sign(loss: Loss) -> tuple[float, float, float]:
+    return -1, 0, 1
+
+
 _SHAPES = (Sample({}, (3, 4)), Sample({}, (2, 3, 1, 5)), Sample({}, (1, 1)))
 _BENCH = Sample({}, (32, 64, 64, 3))
 
-register(LayerSpec("loss", MSE, _SHAPES, _BENCH, _torch("mse_loss")))
-register(LayerSpec("loss", MAE, _SHAPES, _BENCH, _torch("l1_loss"), kinks=(0.0,)))
+register(LayerSpec("loss", MSE, _SHAPES, _BENCH, _torch("mse_loss"), MSE.op))
+register(LayerSpec("loss", MAE, _SHAPES, _BENCH, _torch("l1_loss"), MAE.op, kinks=(0.0,), slopes=_sign))
 register(
-    LayerSpec("loss", BCEWithLogits, _SHAPES, _BENCH, _torch("binary_cross_entropy_with_logits"))
+    LayerSpec(
+        "loss",
+        BCEWithLogits,
+        _SHAPES,
+        _BENCH,
+        _torch("binary_cross_entropy_with_logits"),
+        BCEWithLogits.op,
+    )
 )

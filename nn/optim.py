@@ -4,9 +4,12 @@ optimizer = Adam(arena, learning_rate=5e-5)
 arena.zero_grad(); ...backward...; optimizer.step()
 """
 
+from typing import Any
+
 import numpy as np
 
 from nn.backend import DEFAULT, get_backend
+from nn.layer import LayerSpec, Sample, register
 from nn.parameter import Arena
 
 
@@ -113,3 +116,59 @@ class Adam(Optimizer):
             eps=self.eps,
             weight_decay=self.weight_decay,
         )
+
+
+def _torch(name: str) -> Any:
+    def build(optimizer: Any, parameters: list) -> Any:
+        import torch
+
+        options = {"lr": optimizer.learning_rate, "weight_decay": optimizer.weight_decay}
+        if name == "Adam":
+            betas = (optimizer.beta1, optimizer.beta2)
+            return torch.optim.Adam(parameters, betas=betas, eps=optimizer.eps, **options)
+        momentum, nesterov = optimizer.momentum, optimizer.nesterov
+        return torch.optim.SGD(parameters, momentum=momentum, nesterov=nesterov, **options)
+
+    return build
+
+
+def _samples(*options: dict[str, Any]) -> tuple[Sample, ...]:
+    return tuple(Sample(kwargs, (37,)) for kwargs in options)
+
+
+register(
+    LayerSpec(
+        "optimizer",
+        SGD,
+        _samples(
+            {"learning_rate": 0.1},
+            {"learning_rate": 0.1, "momentum": 0.9},
+            {"learning_rate": 0.01, "momentum": 0.5, "nesterov": True},
+            {"learning_rate": 0.1, "weight_decay": 0.1},
+            {"learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 0.1},
+            {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+        ),
+        Sample({"learning_rate": 0.1, "momentum": 0.9}, (1_000_003,)),
+        _torch("SGD"),
+        "sgd",
+    )
+)
+register(
+    LayerSpec(
+        "optimizer",
+        Adam,
+        _samples(
+            {},
+            {"learning_rate": 5e-5, "beta1": 0.5},
+            {"learning_rate": 0.1, "beta1": 0.0, "beta2": 0.9},
+            {"learning_rate": 0.1, "beta2": 0.0},
+            {"learning_rate": 0.01, "eps": 1e-3},
+            {"learning_rate": 0.1, "eps": 0.5, "beta1": 0.8, "beta2": 0.99},
+            {"learning_rate": 0.1, "weight_decay": 0.1},
+            {"learning_rate": 0.01, "beta1": 0.5, "eps": 1e-7, "weight_decay": 0.01},
+        ),
+        Sample({}, (1_000_003,)),
+        _torch("Adam"),
+        "adam",
+    )
+)

@@ -7,21 +7,34 @@ check_gradients(nn.REGISTRY["Conv2d"], nn.REGISTRY["Conv2d"].samples[0])
 from nn.check.case import Case, describe, make_case
 from nn.check.complex_step import (
     TOLERANCE,
-    TensorCheck,
-    check_all,
     check_case,
+    check_directions,
     check_gradients,
     complex_step_gradients,
 )
+from nn.check.engine import CHECKS, Check, Row, checks_of, first_failure, run_all, run_check
+from nn.check.finding import Finding, compare, identical
+from nn.check.mine import Answer, mine
 
 __all__ = [
+    "Answer",
+    "CHECKS",
     "TOLERANCE",
     "Case",
-    "TensorCheck",
-    "check_all",
+    "Check",
+    "Finding",
+    "Row",
     "check_case",
+    "check_directions",
     "check_gradients",
+    "checks_of",
+    "compare",
     "complex_step_gradients",
     "describe",
+    "first_failure",
+    "identical",
     "make_case",
+    "mine",
+    "run_all",
+    "run_check",
 ]

@@ -37,10 +37,14 @@ class Case:
         """The parameters by name; none for a loss."""
         return dict(self.module.named_parameters()) if isinstance(self.module, Layer) else {}
 
+    @property
+    def input_name(self) -> str:
+        """What the input is called: "x", and "y" for a loss, whose input is another's output."""
+        return "x" if self.target is None else "y"
+
     def tensors(self) -> dict[str, np.ndarray]:
         """Every array that has a gradient, by name: "x" ("y" for a loss), "weight", "bias" ..."""
-        name = "x" if self.target is None else "y"
-        return {name: self.x} | {name: p.value for name, p in self.parameters().items()}
+        return {self.input_name: self.x} | {name: p.value for name, p in self.parameters().items()}
 
     def forward(self) -> tuple[Any, Any]:
         """y (or the loss) and the cache."""
@@ -54,8 +58,7 @@ class Case:
             p.zero_grad()
         _, cache = self.forward()
         dx = self.module.backward(self.dy, cache)
-        name = "x" if self.target is None else "y"
-        return {name: dx} | {name: p.grad.copy() for name, p in parameters.items()}
+        return {self.input_name: dx} | {name: p.grad.copy() for name, p in parameters.items()}
 
     def to(self, *, backend: str | None = None, dtype: Any = None) -> "Case":
         """The same case on another backend or in another dtype; nothing is shared with this one."""

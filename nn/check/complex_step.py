@@ -9,51 +9,29 @@ crosses a kink. The price: the forward pass must take complex numbers, which is 
 backend never takes an absolute value.
 
 The function differentiated is <dy, y> with a random dy, negative and positive: its gradient is what
-``backward(dy, cache)`` must return and add. Each entry of x and of each parameter is stepped alone.
+``backward(dy, cache)`` must return and add.
 
-    error = max over entries |backward - complex step| / max over entries |complex step|
+    every entry     each entry a of x and of each parameter is stepped alone
+                    error = max over entries |backward - complex step| / max over entries |complex step|
+    directions      larger arrays: all entries of one array are stepped at once, by h u with random u, which gives
+                    <backward, u>;   error = |<backward, u> - complex step| / sum |backward u|
+
+The forward pass is always the reference's; the backward pass is that of any backend, in float64.
 
 Source: Squire and Trapp 1998; Martins, Sturdza and Alonso, ACM TOMS 29(3), 2003.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 
 from nn.check.case import Case, make_case
+from nn.check.finding import Finding, compare
 from nn.layer import LayerSpec, Sample
 
 STEP = 1e-200
 TOLERANCE = 1e-11
-FLOOR = (
-    1e-3  # of the largest |dy|: a gradient that cancels to 0 still carries rounding of dy's size
-)
-
-
-@dataclass(frozen=True)
-class TensorCheck:
-    """The verdict on the gradient of one ``tensor``, for ``layer`` made and fed as ``sample`` says.
-
-    worst     the largest error, relative to the largest entry; inf where shapes differ
-    index     where it is; ``analytic`` is what backward says there, ``numeric`` the complex step
-    entries   how many were compared
-    note      in words, why they could not be compared
-    """
-
-    layer: str
-    sample: Sample
-    tensor: str
-    worst: float
-    index: tuple[int, ...]
-    analytic: float
-    numeric: float
-    entries: int
-    note: str = ""
-
-    @property
-    def passed(self) -> bool:
-        return self.worst <= TOLERANCE  # and so NaN fails
+DIRECTIONS = 2
+# Of the largest |dy|: a gradient that cancels to 0 still carries rounding of dy's size.
+FLOOR = 1e-3
 
 
 def complex_step_gradients(case: Case) -> dict[str, np.ndarray]:
@@ -68,50 +46,68 @@ def complex_step_gradients(case: Case) -> dict[str, np.ndarray]:
         for index in np.ndindex(tensor.shape):
             there = tensor[index]
             tensor[index] = there + 1j * STEP
-            y, _ = stepped.forward()
-            if not np.iscomplexobj(y):
-                raise ValueError(
-                    f"{case.module!r} gives {np.asarray(y).dtype} for a complex {name}: "
-                    "its forward pass drops the imaginary part somewhere"
-                )
-            gradient[index] = np.sum(case.dy * y.imag) / STEP
+            gradient[index] = _slope(stepped, name)
             tensor[index] = there  # only now: y may be a view of x
     return gradients
 
 
-def check_gradients(spec: LayerSpec, sample: Sample, *, seed: int = 0) -> list[TensorCheck]:
-    """Compares every gradient of one sample with the complex step; reference backend, float64."""
-    return check_case(make_case(spec, sample, seed=seed), spec.name, sample)
+def slope_along(case: Case, name: str, direction: np.ndarray) -> float:
+    """d<dy, y> along ``direction`` of the array called ``name`` of a real case."""
+    stepped = case.to(dtype=np.complex128)
+    stepped.tensors()[name].imag[...] = STEP * direction
+    return _slope(stepped, name)
 
 
-def check_case(case: Case, layer: str, sample: Sample) -> list[TensorCheck]:
-    """``check_gradients`` of a case at hand; ``layer`` and ``sample`` are names for the report."""
-    analytic, numeric = case.gradients(), complex_step_gradients(case)
+def _slope(stepped: Case, name: str) -> float:
+    y, _ = stepped.forward()
+    if not np.iscomplexobj(y):
+        raise ValueError(
+            f"{stepped.module!r} gives {np.asarray(y).dtype} for a complex {name}: "
+            "its forward pass drops the imaginary part somewhere"
+        )
+    return float(np.sum(np.real(stepped.dy) * y.imag)) / STEP
+
+
+def check_gradients(
+    spec: LayerSpec, sample: Sample, *, seed: int = 0, backend: str = "reference"
+) -> list[Finding]:
+    """Compares every entry of every gradient of one sample with the complex step, in float64."""
+    return check_case(make_case(spec, sample, seed=seed), backend)
+
+
+def check_case(case: Case, backend: str = "reference") -> list[Finding]:
+    """``check_gradients`` of a case at hand."""
+    found = case.to(backend=backend).gradients() if backend != "reference" else case.gradients()
     floor = FLOOR * float(np.max(np.abs(case.dy), initial=0)) or 1.0
-    return [
-        TensorCheck(layer, sample, name, *_compare(analytic[name], numeric[name], floor))
-        for name in numeric
-    ]
+    expected = complex_step_gradients(case)
+    return [compare(f"d{name}", found[name], expected[name], floor) for name in expected]
 
 
-def check_all(
-    specs: list[LayerSpec], *, seed: int = 0
-) -> Iterator[tuple[LayerSpec, Sample, list[TensorCheck]]]:
-    """``check_gradients`` of every sample of every spec, as they are done."""
-    for spec in specs:
-        for sample in spec.samples:
-            yield spec, sample, check_gradients(spec, sample, seed=seed)
-
-
-def _compare(
-    analytic: np.ndarray | None, numeric: np.ndarray, floor: float
-) -> tuple[float, tuple[int, ...], float, float, int, str]:
-    if analytic is None or analytic.shape != numeric.shape:
-        found = "nothing" if analytic is None else f"shape {analytic.shape}"
-        return np.inf, (), np.nan, np.nan, 0, f"backward gave {found} for shape {numeric.shape}"
-    if numeric.size == 0:
-        return 0.0, (), np.nan, np.nan, 0, ""
-    difference = np.abs(analytic - numeric)
-    index = tuple(int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
-    worst = float(difference[index] / max(np.max(np.abs(numeric)), floor))
-    return worst, index, float(analytic[index]), float(numeric[index]), numeric.size, ""
+def check_directions(
+    spec: LayerSpec, sample: Sample, *, seed: int = 0, backend: str = "reference"
+) -> list[Finding]:
+    """Compares every gradient of one sample with the complex step along random directions, in float64."""
+    case = make_case(spec, sample, seed=seed)
+    rng = np.random.default_rng([seed, 1])
+    found = case.to(backend=backend).gradients()
+    findings = []
+    for name, tensor in case.tensors().items():
+        gradient = found[name]
+        if gradient is None or gradient.shape != tensor.shape or tensor.size == 0:
+            findings.append(compare(f"d{name}", gradient, np.zeros(tensor.shape)))
+            continue
+        for _ in range(DIRECTIONS):
+            direction = rng.standard_normal(tensor.shape)
+            terms = gradient * direction
+            slope = slope_along(case, name, direction)
+            scale = float(np.sum(np.abs(terms)))
+            floor = FLOOR * float(np.max(np.abs(case.dy), initial=0))
+            error = abs(float(np.sum(terms)) - slope) / (max(scale, floor) or 1.0)
+            note = "" if error <= TOLERANCE else (
+                f"along a random direction is {np.sum(terms):.10g}, and should be {slope:.10g}"
+            )  # fmt: skip
+            findings.append(
+                Finding(f"d{name}", error if np.isfinite(error) else np.inf,
+                        found=float(np.sum(terms)), expected=slope, entries=tensor.size, note=note)
+            )  # fmt: skip
+    return findings

@@ -70,7 +70,7 @@ def _torch(name: str) -> Any:
 _SHAPES = (Sample({}, (3, 4)), Sample({}, (2, 3, 1, 5)))
 _BENCH = Sample({}, (32, 32, 32, 64))
 
-register(LayerSpec("activation", ReLU, _SHAPES, _BENCH, _torch("relu"), kinks=(0.0,)))
+register(LayerSpec("activation", ReLU, _SHAPES, _BENCH, _torch("relu"), "relu", kinks=(0.0,), slopes=lambda _: (0, 0, 1)))
 register(
     LayerSpec(
         "activation",
@@ -78,8 +78,10 @@ register(
         (*_SHAPES, Sample({"negative_slope": 0.3}, (7,)), Sample({"negative_slope": 0.0}, (2, 2))),
         _BENCH,
         _torch("leaky_relu"),
+        "leaky_relu",
         kinks=(0.0,),
+        slopes=lambda layer: (layer.negative_slope, layer.negative_slope, 1),
     )
 )
-register(LayerSpec("activation", Sigmoid, _SHAPES, _BENCH, _torch("sigmoid")))
-register(LayerSpec("activation", Tanh, _SHAPES, _BENCH, _torch("tanh")))
+register(LayerSpec("activation", Sigmoid, _SHAPES, _BENCH, _torch("sigmoid"), "sigmoid"))
+register(LayerSpec("activation", Tanh, _SHAPES, _BENCH, _torch("tanh"), "tanh"))

@@ -158,6 +158,7 @@ register(
         ),
         bench=_sample(64, 128, 3, (16, 16, 16), padding=1),
         torch=_torch,
+        op="conv2d",
         linear=True,
     )
 )

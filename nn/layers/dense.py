@@ -69,6 +69,7 @@ register(
         ),
         bench=Sample({"in_features": 4096, "out_features": 256}, (32, 4096)),
         torch=_torch,
+        op="dense",
         linear=True,
     )
 )

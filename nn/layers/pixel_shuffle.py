@@ -61,6 +61,7 @@ register(
         ),
         bench=Sample({"factor": 2}, (16, 32, 32, 128)),
         torch=_torch,
+        op="pixel_shuffle",
         linear=True,
     )
 )
