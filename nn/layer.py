@@ -224,6 +224,7 @@ class LayerSpec:
     linear     y is linear in x (biases apart), so the adjoint identity <A x, dy> = <x, A^T dy> must hold
     kinks      values of x (for a loss: of y - target) where the slope jumps; random inputs keep away from them
     bench      a sample of realistic size
+    deep       sizes beyond every block of a fast backend's loops, and other corners of its paths
     slopes     of what has kinks: ``slopes(layer)`` gives the documented slope just below, at and just above one
     torch      builds the same function in PyTorch, given the layer: ``torch(layer) -> f(x_nhwc) -> y_nhwc``
                with weights taken from the layer; for a loss ``f(y, target)``; for an optimizer, given it and a list
@@ -239,6 +240,7 @@ class LayerSpec:
     linear: bool = False
     kinks: tuple[float, ...] = field(default=())
     slopes: Callable[[Any], tuple[float, float, float]] | None = None
+    deep: tuple[Sample, ...] = ()
 
     @property
     def name(self) -> str:

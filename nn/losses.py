@@ -77,9 +77,22 @@ def _sign(loss: Loss) -> tuple[float, float, float]:
 
 _SHAPES = (Sample({}, (3, 4)), Sample({}, (2, 3, 1, 5)), Sample({}, (1, 1)))
 _BENCH = Sample({}, (32, 64, 64, 3))
+_DEEP = tuple(Sample({}, shape) for shape in ((1, 2), (4, 8), (3, 64, 64, 3), (1000, 1031)))
 
-register(LayerSpec("loss", MSE, _SHAPES, _BENCH, _torch("mse_loss"), MSE.op))
-register(LayerSpec("loss", MAE, _SHAPES, _BENCH, _torch("l1_loss"), MAE.op, kinks=(0.0,), slopes=_sign))
+register(LayerSpec("loss", MSE, _SHAPES, _BENCH, _torch("mse_loss"), MSE.op, deep=_DEEP))
+register(
+    LayerSpec(
+        "loss",
+        MAE,
+        _SHAPES,
+        _BENCH,
+        _torch("l1_loss"),
+        MAE.op,
+        kinks=(0.0,),
+        slopes=_sign,
+        deep=_DEEP,
+    )
+)
 register(
     LayerSpec(
         "loss",
@@ -88,5 +101,6 @@ register(
         _BENCH,
         _torch("binary_cross_entropy_with_logits"),
         BCEWithLogits.op,
+        deep=_DEEP,
     )
 )

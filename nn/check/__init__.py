@@ -17,9 +17,9 @@ from nn.check.finding import Finding, compare, identical
 from nn.check.mine import Answer, mine
 
 __all__ = [
-    "Answer",
     "CHECKS",
     "TOLERANCE",
+    "Answer",
     "Case",
     "Check",
     "Finding",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nn.check.observe import Call, Function
+from nn.check.observe import Call, Function, right_function
 from nn.layer import LayerSpec
 
 ALIASES = {
@@ -52,10 +52,17 @@ def adapt(function: Function, of: str, spec: LayerSpec) -> Function:
     if "." in of:
         return function
     parameters = _parameters(function)
-    if parameters is None:
-        return function
+    if parameters is None or any(
+        p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()
+    ):
+        return function  # takes whatever it is given
     known = _names(of, spec)
-    _bind(function, of, parameters, dict.fromkeys(known), known)  # complains now, not at the first call
+    try:
+        _bind(function, of, parameters, dict.fromkeys(known), known)  # now, not at the first call
+    except Refused:
+        if _takes_the_same(function, of):
+            return function
+        raise
     if of.endswith("_step"):
         return _adapt_step(function, of, parameters, known)
     if of.endswith("_forward"):
@@ -87,9 +94,7 @@ def _adapt_plain(
     return backward
 
 
-def _adapt_layer(
-    function: Function, of: str, parameters: dict, known: list[str]
-) -> Function:
+def _adapt_layer(function: Function, of: str, parameters: dict, known: list[str]) -> Function:
     """Convolution and dense: gradients are added to what is given, or come back as (dx, dw, db)."""
     latest: list[Call] = []
     takes_dw = any(name in parameters for name in ("dw", *ALIASES["dw"]))
@@ -100,7 +105,8 @@ def _adapt_layer(
         given |= {"dw": dw, "db": db, "need_dx": need_dx}
         out = function(**_bind(function, of, parameters, given, known))
         if takes_dw:
-            return out[0] if isinstance(out, tuple) else out
+            dx = out[0] if isinstance(out, tuple) else out
+            return dx if need_dx or takes_need_dx else None
         if isinstance(out, dict):
             out = tuple(out.get(name) for name in ("dx", "dw", "db"))
         parts = (*(out if isinstance(out, tuple | list) else (out,)), None, None, None)
@@ -121,9 +127,7 @@ def _add(grad: np.ndarray, part: Any) -> None:
         grad.fill(np.nan)
 
 
-def _adapt_step(
-    function: Function, of: str, parameters: dict, known: list[str]
-) -> Function:
+def _adapt_step(function: Function, of: str, parameters: dict, known: list[str]) -> Function:
     def step(w: Any, dw: Any, *states: Any, **options: Any) -> None:
         names = ("m", "v") if of == "adam_step" else ("v",)
         given = {"w": w, "dw": dw} | dict(zip(names, states, strict=True)) | options
@@ -137,14 +141,26 @@ def _adapt_step(
 
 
 def _names(of: str, spec: LayerSpec) -> list[str]:
-    from nn.check.observe import right_function
-
     names = list(inspect.signature(right_function(of)).parameters)
     if of.endswith("_backward"):
         forward = right_function(of.replace("_backward", "_forward"))
         names += [n for n in inspect.signature(forward).parameters if n not in names]
         names += ["y"] if spec.kind != "loss" else []
     return names
+
+
+def _takes_the_same(function: Function, of: str) -> bool:
+    """Whether it is to be called exactly like the reference's: a cache in second place, and arguments to match."""
+    if list(_parameters(function) or {})[1:2] != ["cache"]:
+        return False
+    book = inspect.signature(right_function(of)).parameters.values()
+    positional = [None for p in book if p.kind is p.POSITIONAL_OR_KEYWORD]
+    named = {p.name: None for p in book if p.kind is p.KEYWORD_ONLY}
+    try:
+        inspect.signature(function).bind(*positional, **named)
+    except TypeError:
+        return False
+    return True
 
 
 def _parameters(function: Function) -> dict[str, inspect.Parameter] | None:
@@ -160,11 +176,11 @@ def _bind(
     """What to call the function with, by its own names."""
     bound = {}
     for name, parameter in parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
         ours = _understood(name, known)
         if ours in given:
-            bound[name] = _number(given[ours], parameter) if ours in ("stride", "padding") else given[ours]
+            bound[name] = (
+                _number(given[ours], parameter) if ours in ("stride", "padding") else given[ours]
+            )
         elif parameter.default is parameter.empty:
             raise Refused(
                 f"{getattr(function, '__name__', 'the function')} takes {name!r}, which {of} is not given; "
@@ -184,5 +200,3 @@ def _number(value: Any, parameter: inspect.Parameter) -> Any:
     """A stride or padding as one number, where the function asks for one."""
     wants = parameter.annotation is int or isinstance(parameter.default, int)
     return value[0] if wants and isinstance(value, tuple) and len(set(value)) == 1 else value
-
-

@@ -12,7 +12,7 @@ from random import Random
 
 import numpy as np
 
-from nn.check import complex_step, optimizers, oracle, properties
+from nn.check import complex_step, models, optimizers, oracle, properties
 from nn.check.case import describe, make_case
 from nn.check.definitions import DEFINITIONS, conv2d_gradients
 from nn.check.finding import Finding, compare, worst_of
@@ -38,7 +38,7 @@ class Check:
     what        one line for a reader. tolerance: the largest error that passes; 0 is bit for bit.
     run         (spec, sample, backend, seed) -> what was compared
     concerns    which specs it is for. fast_only: it compares a fast backend with the reference.
-    at          "samples", "bench" (one larger shape), "random shapes" or "wide shapes"
+    at          "samples", "bench" (one larger shape), "deep", "random shapes" or "wide shapes"
     """
 
     name: str
@@ -140,9 +140,9 @@ CHECKS: tuple[Check, ...] = (
     Check("far out", "inputs from 1e-30 to 2000: nothing overflows",
           complex_step.TOLERANCE, properties.far_out, lambda s: s.kind in ("activation", "loss")),
     Check("frozen PyTorch", "PyTorch's float64 results, kept in this repository",
-          ORACLE, oracle.frozen, lambda s: True),
+          ORACLE, oracle.frozen, lambda s: s.kind != "model"),
     Check("PyTorch", "PyTorch in float64, where it is installed",
-          ORACLE, oracle.live, lambda s: True),
+          ORACLE, oracle.live, lambda s: s.kind != "model"),
     Check("two runs", "the same bytes again, at a size that several threads share",
           EXACT, properties.repeated, _network, at="bench"),
     Check("large", "derivatives along random directions at a larger size",
@@ -158,6 +158,13 @@ CHECKS: tuple[Check, ...] = (
           at="wide shapes"),
     Check("reference", "float64 against the reference at random shapes that fill a kernel's blocks",
           ROUNDING, properties.reference_equal, _network, fast_only=True, at="wide shapes"),
+    Check("integers, deep", "the same at sizes beyond every block",
+          EXACT, properties.integers, lambda s: bool(s.deep) and s.name not in TRANSCENDENTAL, fast_only=True,
+          at="deep"),
+    Check("reference, deep", "float64 against the reference at sizes beyond every block",
+          ROUNDING, properties.reference_equal, lambda s: bool(s.deep), fast_only=True, at="deep"),
+    Check("float32, deep", "float32 against float64 at sizes beyond every block",
+          SINGLE, properties.single_precision, lambda s: bool(s.deep), fast_only=True, at="deep"),
     Check("trajectory", "ten steps by loops over single numbers, every weight and state",
           ROUNDING, optimizers.definition, lambda s: s.kind == "optimizer"),
     Check("contract", "what an optimizer may write to, padding, dtype, two runs",
@@ -166,6 +173,12 @@ CHECKS: tuple[Check, ...] = (
           SINGLE, optimizers.single_precision, lambda s: s.kind == "optimizer"),
     Check("large steps", "ten steps of a million weights against the reference",
           ROUNDING, optimizers.reference_equal, lambda s: s.kind == "optimizer", fast_only=True, at="bench"),
+    Check("whole model", "the derivative of all losses along a random direction in each network",
+          complex_step.TOLERANCE, models.directions, lambda s: s.kind == "model"),
+    Check("50 steps, frozen", "the losses of 50 training steps as PyTorch once gave them in float64",
+          ORACLE, oracle.frozen_training, lambda s: s.kind == "model", fast_only=True, at="bench"),
+    Check("50 steps", "the losses of 50 training steps beside PyTorch in float64, where it is installed",
+          ORACLE, models.training, lambda s: s.kind == "model", fast_only=True, at="bench"),
 )  # fmt: skip
 
 
@@ -176,7 +189,7 @@ def checks_of(spec: LayerSpec, backend: str) -> list[Check]:
         for check in CHECKS
         if check.concerns(spec)
         and not (check.fast_only and backend == "reference")
-        and not (check.run is oracle.live and not oracle.has_torch())
+        and not (check.run in (oracle.live, models.training) and not oracle.has_torch())
     ]
 
 
@@ -186,14 +199,13 @@ def run_check(check: Check, spec: LayerSpec, backend: str, seed: int = 0) -> Row
     if check.at in ("random shapes", "wide shapes"):
         row = _run_shapes(check, spec, backend, seed)
     else:
-        samples = spec.samples if check.at == "samples" else (_smaller(spec.bench),)
+        places = {"samples": spec.samples, "bench": (_smaller(spec.bench),), "deep": spec.deep}
+        samples = places[check.at]
         row = _run_samples(check, spec, samples, backend, seed)
     return replace(row, seconds=time.perf_counter() - began)
 
 
-def run_all(
-    specs: Iterable[LayerSpec], backends: Iterable[str], seed: int = 0
-) -> Iterator[Row]:
+def run_all(specs: Iterable[LayerSpec], backends: Iterable[str], seed: int = 0) -> Iterator[Row]:
     """Every check of every spec on every backend, as they are done."""
     for spec in specs:
         for backend in backends:
@@ -267,7 +279,7 @@ def _run_shapes(check: Check, spec: LayerSpec, backend: str, seed: int) -> Row:
 
 def _smaller(bench: Sample) -> Sample:
     """A sample of realistic size with a batch of at most two: large enough for every block, quick enough for here."""
-    if len(bench.shape) == 1:
+    if len(bench.shape) == 1:  # an optimizer's weights
         return bench
     return Sample(bench.kwargs, (min(bench.shape[0], 2), *bench.shape[1:]))
 

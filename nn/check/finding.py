@@ -1,8 +1,8 @@
 """The outcome of one comparison, and the two ways to compare: to rounding, and bit for bit.
 
-    compare     error = max |found - expected| / max |expected|: relative to the largest entry, because a sum whose
-                terms cancel carries the rounding of its terms. ``floor`` is the least it is divided by.
-    identical   every number equal (0 and -0 count as equal, NaN equals nothing)
+compare     error = max |found - expected| / max |expected|: relative to the largest entry, because a sum whose
+            terms cancel carries the rounding of its terms. ``floor`` is the least it is divided by.
+identical   every number equal (0 and -0 count as equal, NaN equals nothing)
 """
 
 from dataclasses import dataclass

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from nn.check import optimizers
+from nn.check import models, optimizers
 from nn.check.case import make_case
+from nn.check.models import load_models
 from nn.check.oracle import FROZEN, has_torch, key_of, torch_outcome, torch_trajectory
 from nn.layer import REGISTRY
 
@@ -18,7 +19,13 @@ from nn.layer import REGISTRY
 def freeze() -> int:
     """Writes the file; returns its size in bytes."""
     arrays: dict[str, Any] = {}
+    load_models()
     for spec in REGISTRY.values():
+        if spec.kind == "model":
+            problem = spec.make(**spec.bench.kwargs, seed=0)
+            losses = spec.torch(problem, models.TRAINED_STEPS)
+            arrays[f"{key_of(spec, spec.bench)}losses"] = losses
+            continue
         for sample in spec.samples:
             key = key_of(spec, sample)
             if spec.kind == "optimizer":

@@ -16,11 +16,13 @@ not in the table is described by simpler means: a constant factor, a sign, an ax
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from nn.check.adapt import Refused, adapt
 from nn.check.finding import compare
+from nn.check.mutants import MUTANTS, Mutant
 from nn.check.observe import Function, Outputs, functions, observe, right_function
 
 WRONG = 1e-11
@@ -80,26 +82,43 @@ class Answer:
     __repr__ = __str__
 
 
-def mine(function: Function, of: str | None = None, *, seed: int = 0) -> Answer:
+def mine(
+    function: Function, of: str | None = None, *, seed: int = 0, truth: str = "reference"
+) -> Answer:
     """Says whether ``function`` does what the reference's function ``of`` does, and if not, what it looks like.
 
     of: "conv2d_backward", "relu_forward", "adam_step" ...; taken from the function's own name where it contains one.
-    How arguments are passed and results taken: ``nn.check.adapt``. Raises ValueError for an unknown ``of``.
+    truth: the backend that is right. How arguments are passed and results taken: ``nn.check.adapt``.
+    Raises ValueError where ``of`` is unknown, or an argument has a name that is not understood.
     """
     own = getattr(function, "__name__", type(function).__name__)
     of = of or _guess(own)
     spec = functions().get(of)
     if spec is None:
-        raise ValueError(f"there is no function {of!r} to compare with; there are {', '.join(functions())}")
-    truth = observe(right_function(of), of, seed=seed)
-    tried = len({place for place, _ in truth})
+        raise ValueError(
+            f"there is no function {of!r} to compare with; there are {', '.join(functions())}"
+        )
     try:
-        found = observe(adapt(function, of, spec), of, seed=seed)
+        called = adapt(function, of, spec)
     except Refused as error:
         raise ValueError(str(error)) from error
+    return judge(called, of, own, seed=seed, truth=truth)
+
+
+def judge(
+    function: Function, of: str, own: str, *, seed: int = 0, truth: str = "reference"
+) -> Answer:
+    """``mine`` for a function that takes its arguments as the reference's does; ``own``: its name."""
+    right = right_function(of, truth)
+    expected = observe(right, of, seed=seed)
+    tried = len({place for place, _ in expected})
+    try:
+        found = observe(function, of, seed=seed)
     except Exception as error:
-        return Answer(own, of, problem=f"it stops with {type(error).__name__}: {error}", tried=tried)
-    return Answer(own, of, tuple(_judge(found, truth, of, seed)), tried=tried)
+        return Answer(
+            own, of, problem=f"it stops with {type(error).__name__}: {error}", tried=tried
+        )
+    return Answer(own, of, tuple(_judge(found, expected, right, of, seed)), tried=tried)
 
 
 def _guess(name: str) -> str:
@@ -108,7 +127,9 @@ def _guess(name: str) -> str:
     fitting = [of for of in known if of in name.lower()]
     if not fitting:
         plain = name.lower().replace("_grad", "_backward")
-        fitting = [of for of in known if of.replace("2d", "") in plain or of.split("_with")[0] in plain]
+        fitting = [
+            of for of in known if of.replace("2d", "") in plain or of.split("_with")[0] in plain
+        ]
         fitting = [of for of in fitting if of.rpartition("_")[2] in plain]
     if not fitting:
         raise ValueError(
@@ -117,34 +138,61 @@ def _guess(name: str) -> str:
     return max(fitting, key=len)
 
 
-def _judge(found: Outputs, truth: Outputs, of: str, seed: int) -> Iterable[Output]:
-    from nn.check.mutants import MUTANTS
-
+def _judge(found: Outputs, truth: Outputs, right: Function, of: str, seed: int) -> Iterable[Output]:
     names = list(dict.fromkeys(name for _, name in (*truth, *found)))
     wrong = [name for name in names if _differ(found, truth, name, WRONG)]
-    alike: dict[str, list[tuple[int, str]]] = {name: [] for name in wrong}
-    if wrong:
-        for mutant in MUTANTS:
-            if mutant.of != of:
-                continue
-            made = observe(mutant.make(right_function(of)), of, seed=seed)
-            same = [name for name in names if not _differ(found, made, name, SAME)]
-            changed = [name for name in names if _differ(made, truth, name, SAME)]
-            for name in wrong:
-                if name in same and (name in changed or _differ(made, truth, name, WRONG)):
-                    alike[name].append((-len(same), mutant.name))
+    alike = _table(found, truth, right, of, seed, names, wrong)
     small = {key: value for key, value in truth.items() if value is not None}
     rounding = _rounding(of, seed, small)
     for name in names:
         if name not in wrong:
             yield Output(name, True)
             continue
-        best = sorted(alike[name])
-        clauses = tuple(clause for score, clause in best if score == best[0][0])
-        key, worst, where = _where(found, truth, name)
-        clauses = clauses or tuple(_describe(found, truth, name))
+        clauses = alike[name]
+        worst, where = _where(found, truth, name)
+        if clauses is None:
+            clauses = tuple(_describe(found, truth, name))
         yield Output(name, False, worst, rounding.get(name, 1e-16),
                      where.format(rounding=rounding.get(name, 1e-16)), clauses)  # fmt: skip
+
+
+def _table(
+    found: Outputs,
+    truth: Outputs,
+    right: Function,
+    of: str,
+    seed: int,
+    names: list[str],
+    wrong: list[str],
+) -> dict[str, tuple[str, ...] | None]:
+    """For each wrong output, the mistakes of the table that make the same numbers; None where none does.
+
+    Where one mistake explains everything that is wrong, it is said of the outputs that it is about; the others only
+    follow from it (a wrong weight changes the next gradient), and nothing is said of them.
+    """
+    alike: dict[str, list[str]] = {name: [] for name in wrong}
+    whole: list[Mutant] = []
+    for mutant in MUTANTS if wrong else ():
+        if mutant.of != of:
+            continue
+        made = _of_mutant(mutant, right, seed)
+        same = {name for name in names if not _differ(found, made, name, SAME)}
+        if len(same) == len(names):
+            whole.append(mutant)
+        for name in wrong:
+            if name in same:
+                alike[name].append(mutant.name)
+    if not whole:
+        return {name: tuple(clauses) or None for name, clauses in alike.items()}
+    return {
+        name: tuple(m.name for m in whole if name in m.outputs or not set(m.outputs) & set(wrong))
+        for name in wrong
+    }
+
+
+@lru_cache(1024)
+def _of_mutant(mutant: Mutant, right: Function, seed: int) -> Outputs:
+    return observe(mutant.make(right), mutant.of, seed=seed)
 
 
 def _keys(a: Outputs, b: Outputs, name: str) -> list[tuple[str, str]]:
@@ -165,7 +213,7 @@ def _error(found: np.ndarray | None, expected: np.ndarray | None) -> float:
     return compare("", np.where(both, 0, found), np.where(both, 0, expected)).worst
 
 
-def _where(found: Outputs, truth: Outputs, name: str) -> tuple[tuple[str, str], float, str]:
+def _where(found: Outputs, truth: Outputs, name: str) -> tuple[float, str]:
     """The first input on which ``name`` is wrong, by how much, and a sentence with a gap for the rounding."""
     for key in _keys(found, truth, name):
         value, expected = found.get(key), truth.get(key)
@@ -174,20 +222,20 @@ def _where(found: Outputs, truth: Outputs, name: str) -> tuple[tuple[str, str], 
             continue
         tried = f"({key[0]})".replace("{", "").replace("}", "")
         if expected is None:
-            return key, np.inf, f"{name} was given and came back changed {tried}"
+            return np.inf, f"{name} was given and came back changed {tried}"
         if value is None:
-            return key, np.inf, f"nothing came back, where shape {expected.shape} is wanted {tried}"
+            return np.inf, f"nothing came back, where shape {expected.shape} is wanted {tried}"
         if np.shape(value) != expected.shape:
-            return key, np.inf, f"the shape is {np.shape(value)}, and should be {expected.shape} {tried}"
+            return np.inf, f"the shape is {np.shape(value)}, and should be {expected.shape} {tried}"
         scale = float(np.max(np.abs(expected), initial=0)) or 1.0
         off = ~(np.abs(value - expected) <= WRONG * scale)
         index = tuple(int(i) for i in np.argwhere(off)[0]) if value.ndim else ()
-        return key, error, (
+        return error, (
             f"off by up to {error:.2g} of the largest entry, where rounding alone would be {{rounding:.0e}}; "
             f"first{' at ' + str(list(index)) if index else ''}, which is {value[index]:.6g} and should be "
             f"{expected[index]:.6g} {tried}"
         )  # fmt: skip
-    return ("", name), 0.0, ""
+    return 0.0, ""
 
 
 def _rounding(of: str, seed: int, truth: Outputs) -> dict[str, float]:
@@ -259,7 +307,11 @@ def _factor(found: np.ndarray, expected: np.ndarray) -> float | None:
 def _factor_in_words(factors: list[float]) -> str:
     if max(factors) - min(factors) < 1e-6:
         c = factors[0]
-        return "it has the wrong sign" if abs(c + 1) < 1e-6 else f"it is {c:.6g} times what it should be"
+        return (
+            "it has the wrong sign"
+            if abs(c + 1) < 1e-6
+            else f"it is {c:.6g} times what it should be"
+        )
     shown = ", ".join(f"{c:.4g}" for c in dict.fromkeys(factors[:4]))
     return f"it is right up to a factor that changes with the shape ({shown}, ...): a mean for a sum, or the reverse"
 
@@ -277,6 +329,7 @@ CHANGES = {
 
 def _options(right: set[str], wrong: set[str]) -> Iterable[str]:
     """An option that all failing inputs have and no passing one: "it is wrong wherever stride=2"."""
+
     def options(place: str) -> set[str]:
         return set(re.findall(r"\w+=(?:\([^)]*\)|\S+)|whole numbers|call \d", place))
 

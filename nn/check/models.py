@@ -16,6 +16,7 @@ needs no second copy of itself.
 
 import zlib
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,18 @@ from nn.layer import REGISTRY, Layer, LayerSpec, Sample, Sequential
 from nn.parameter import Parameter
 
 TRAINED_STEPS = 50
+
+
+def load_models() -> None:
+    """Registers the models of every installed package that has some: the entry points "nn.specs" name their modules.
+
+    Raises ValueError naming the package where one cannot be imported.
+    """
+    for entry in entry_points(group="nn.specs"):
+        try:
+            entry.load()
+        except ImportError as error:
+            raise ValueError(f"the models of {entry.value} cannot be loaded: {error}") from error
 
 
 def directions(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iterator[Finding]:
@@ -50,10 +63,14 @@ def directions(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iter
         )
         worst = float(error) if np.isfinite(error) else np.inf
         entries = sum(p.size for p in part.parameters())
-        yield Finding(f"gradient of {name}", worst, found=found, expected=slope, entries=entries, note=note)
+        yield Finding(
+            f"gradient of {name}", worst, found=found, expected=slope, entries=entries, note=note
+        )
 
 
-def through(network: Layer, x: np.ndarray, signs: dict[int, Callable[[], np.ndarray]]) -> np.ndarray:
+def through(
+    network: Layer, x: np.ndarray, signs: dict[int, Callable[[], np.ndarray]]
+) -> np.ndarray:
     """y of a network whose parameters p stand at p + i STEP u, u = ``signs[id(p)]()`` where there is one."""
     if isinstance(network, Sequential):
         for _, layer in network.layers:

@@ -2,6 +2,7 @@
 
     y, and every gradient of <dy, y>, of each sample of each layer, activation and loss
     the weights after each of ten steps of each optimizer, with each of its options
+    the losses of 50 steps of training of a model
 
 The frozen file holds the inputs, too, so that it does not depend on anybody's random numbers:
 
@@ -79,10 +80,14 @@ def live(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iterator[F
 
 def frozen(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iterator[Finding]:
     """Against what PyTorch said when the file was made."""
-    held = {key.rpartition("/")[2]: a for key, a in _load().items() if key.startswith(key_of(spec, sample))}
+    held = {
+        key.rpartition("/")[2]: a
+        for key, a in _load().items()
+        if key.startswith(key_of(spec, sample))
+    }
     if not held:
-        yield Finding("oracle", np.inf, note="has no frozen result for this sample; make it anew with PyTorch installed "
-                      "by python -m nn.check.freeze")  # fmt: skip
+        note = "has no frozen result for this sample; python -m nn.check.freeze makes it, with PyTorch installed"
+        yield Finding("oracle", np.inf, note=note)
         return
     if spec.kind == "optimizer":
         yield from _frozen_trajectory(spec, sample, backend, held)
@@ -108,6 +113,17 @@ def _frozen_trajectory(
         optimizer.learning_rate = rate * optimizers.RATES[step % len(optimizers.RATES)]
         optimizer.step()
         yield compare(f"w after step {step + 1}", p.value, held["w"][step])
+
+
+def frozen_training(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iterator[Finding]:
+    """The losses of many steps of training against those that PyTorch gave when the file was made."""
+    held = _load().get(f"{key_of(spec, sample)}losses")
+    if held is None:
+        yield Finding("oracle", np.inf, note="has no frozen losses of this model")
+        return
+    problem = spec.make(**sample.kwargs, seed=0)
+    problem.model.to(backend)
+    yield compare(f"losses of {len(held)} steps", problem.train(len(held)), held)
 
 
 def key_of(spec: LayerSpec, sample: Sample) -> str:

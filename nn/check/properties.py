@@ -254,7 +254,7 @@ def kinks(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Findings:
             for beside, slope in places:
                 x = np.full(case.x.shape, dtype(kink + beside), dtype)
                 target = None if case.target is None else np.zeros_like(x)
-                y, cache = case.module.forward(x) if target is None else case.module.forward(
+                _, cache = case.module.forward(x) if target is None else case.module.forward(
                     x, target
                 )  # fmt: skip
                 found = case.module.backward(case.dy, cache)

@@ -69,8 +69,21 @@ def _torch(name: str) -> Any:
 
 _SHAPES = (Sample({}, (3, 4)), Sample({}, (2, 3, 1, 5)))
 _BENCH = Sample({}, (32, 32, 32, 64))
+_DEEP = (Sample({}, (257, 1031)), Sample({}, (3, 5, 7, 11)))
 
-register(LayerSpec("activation", ReLU, _SHAPES, _BENCH, _torch("relu"), "relu", kinks=(0.0,), slopes=lambda _: (0, 0, 1)))
+register(
+    LayerSpec(
+        "activation",
+        ReLU,
+        _SHAPES,
+        _BENCH,
+        _torch("relu"),
+        "relu",
+        kinks=(0.0,),
+        slopes=lambda _: (0, 0, 1),
+        deep=_DEEP,
+    )
+)
 register(
     LayerSpec(
         "activation",
@@ -81,7 +94,10 @@ register(
         "leaky_relu",
         kinks=(0.0,),
         slopes=lambda layer: (layer.negative_slope, layer.negative_slope, 1),
+        deep=(*_DEEP, *(Sample({"negative_slope": s}, (5, 37)) for s in (0.0, 0.25, 0.5, 1.0))),
     )
 )
-register(LayerSpec("activation", Sigmoid, _SHAPES, _BENCH, _torch("sigmoid"), "sigmoid"))
-register(LayerSpec("activation", Tanh, _SHAPES, _BENCH, _torch("tanh"), "tanh"))
+register(
+    LayerSpec("activation", Sigmoid, _SHAPES, _BENCH, _torch("sigmoid"), "sigmoid", deep=_DEEP)
+)
+register(LayerSpec("activation", Tanh, _SHAPES, _BENCH, _torch("tanh"), "tanh", deep=_DEEP))

@@ -160,5 +160,11 @@ register(
         torch=_torch,
         op="conv2d",
         linear=True,
+        deep=(
+            # Every sum longer than a block: over K in dx, over the taps and C in y, over places in dw.
+            _sample(70, 600, 3, (2, 41, 38), stride=2, padding="same"),
+            # A border wider than the kernel: dx is no convolution then.
+            _sample(5, 3, (2, 1), (2, 6, 7), padding=(3, 2, 4, 1)),
+        ),
     )
 )

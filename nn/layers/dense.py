@@ -71,5 +71,6 @@ register(
         torch=_torch,
         op="dense",
         linear=True,
+        deep=(Sample({"in_features": 1500, "out_features": 530}, (300, 1500)),),
     )
 )

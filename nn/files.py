@@ -1,0 +1,14 @@
+"""A file that appears whole or not at all."""
+
+import os
+from pathlib import Path
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes ``data`` beside ``path`` and moves it there when it is complete; OSError leaves an older file whole."""
+    temporary = path.with_name(f".{os.getpid()}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
