@@ -35,10 +35,10 @@ from swap.studio.flags.shade import box_mean, levels
 
 GOLDEN = {
     "drawing": "50f9180c0a51ed33f277aef9ea1fd4e7441dd5d5fffc9bbe2d1f6855bc620ab3",
-    "australia 1": "cc2dca11e51cde037f85e08d60fad03edbb5d457659a676f577ddd03459c1cde",
-    "usa 1": "2cc756a774ccf706a190282168fb5173ebcc3b9c0dc18d9a8e41f6d903465a06",
-    "usa 7": "1389f3c697979cf55edd80a10f72b26e693dc1cdf87692039258f868f6d5dc90",
-    "walk": "426f697c02a5ec17d2f59a0a53290aec18f1ac5d32e41a389800c3b8c59cdf43",
+    "australia 1": "fdb88cf7744ccbb56dc5e64828e136571cb023dbceac01f9c24b0482486855ca",
+    "usa 1": "90bbda855585639c0506887463929f7b533ca155321736d95240e8a82919396f",
+    "usa 7": "60e5248e6ec47e81cd9645bdcd9af9952dd2441de0e2f062f7a2fea2fe79aad4",
+    "walk": "f7add65b8cbb09e29c5e42a56d88fb3b6d55dfcd838dd104b54e6cf5a7b6eb7c",
 }
 
 
