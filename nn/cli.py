@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from nn.backend import BACKENDS
-from nn.check import CHECKS, checks_of, run_check
+from nn.check import CHECKS, checks_of
+from nn.check.engine import run_seeds
 from nn.check.models import load_models
 from nn.check.mutants import Mutant
 from nn.check.table import summary, summary_of_mistakes, table_of, write_json
@@ -53,6 +54,9 @@ def check(
         Path | None, typer.Option("--json", help="Write every number as JSON.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Other weights, inputs and gradients.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How many seeds to run everything with, from --seed on.")
+    ] = 1,
 ) -> None:
     """Check every layer, loss, optimizer and model; exit status 1 if one is wrong.
 
@@ -83,7 +87,7 @@ def check(
     start = time.perf_counter()
     plan = [(s, b, c) for s in specs for b in backends for c in checks_of(s, b)]
     rows = [
-        run_check(c, s, b, seed)
+        run_seeds(c, s, b, range(seed, seed + seeds))
         for s, b, c in track(plan, console, lambda item: f"{item[0].name} {item[1]} {item[2].name}")
     ]
     console.print(table_of(rows))

@@ -53,6 +53,14 @@ def test_another_seed_is_another_check():
     assert column("1") == column("1") != column("2")
 
 
+def test_several_seeds_are_one_row_each():
+    rows = lambda *more: run("check", "Tanh", "--backend", "reference", *more).output  # noqa: E731
+    one, three = rows(), rows("--seeds", "3")
+    assert len(one.splitlines()) == len(three.splitlines())
+    count = lambda output: int(re.search(r"([\d,]+) numbers", output)[1].replace(",", ""))  # noqa: E731
+    assert count(three) > 2.5 * count(one)
+
+
 def planted_mistake(of="dense_backward", start="it is a mean over the batch"):
     return next(m for m in MUTANTS if m.of == of and m.name.startswith(start))
 
