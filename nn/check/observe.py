@@ -67,14 +67,21 @@ def observe(function: Function, of: str, *, seed: int = 0) -> Outputs:
             for integers in (False, True):
                 kind = ", whole numbers" if integers else ""
                 tried = f"{describe(sample) or 'x'} {sample.shape}{kind}"
-                if spec.kind == "optimizer":
-                    if not integers:
-                        found |= _steps(function, spec, sample, seed, tried)
-                elif of.endswith("forward"):
-                    found |= _forward(function, of, spec, sample, integers, seed, tried)
-                else:
-                    found |= _backward(function, of, spec, sample, integers, seed, tried)
+                try:
+                    found |= _try(function, of, spec, sample, integers, seed, tried)
+                except Exception as error:
+                    error.add_note(tried)
+                    raise
     return found
+
+
+def _try(
+    function: Function, of: str, spec: LayerSpec, sample: Sample, integers: bool, seed: int, tried: str
+) -> Outputs:  # fmt: skip
+    if spec.kind == "optimizer":
+        return {} if integers else _steps(function, spec, sample, seed, tried)
+    way = _forward if of.endswith("forward") else _backward
+    return way(function, of, spec, sample, integers, seed, tried)
 
 
 def call_of(case: Case, of: str, spec: LayerSpec) -> Call:
