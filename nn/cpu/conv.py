@@ -16,12 +16,14 @@ fewer numbers to gather or scatter is taken: patches of the side with the fewer 
 The patches are never stored: each block of them (ROWS x DEPTH) is gathered into the L2 cache just before it
 is multiplied. In the memory layout NHWC the numbers (j, c) of one kernel row lie side by side, so gathering
 is copying runs of KW C numbers.
+
+3x3 kernels of stride 1 in float32 go another way, with fewer multiplications: ``nn/cpu/winograd.py``.
 """
 
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
-from nn.cpu import memory
+from nn.cpu import memory, winograd
 from nn.cpu.gemm import (
     DEPTH,
     PAD,
@@ -40,6 +42,7 @@ from nn.cpu.simd import TILE_ROWS, add_span, clear_span, copy_span
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 WEIGHT_ROWS = 32 * TILE_ROWS  # rows of dw that one task computes
+WINOGRAD_TILES = 16  # from so many tiles on
 SCATTER_GAIN = 2  # scattering takes over where it moves so many times fewer numbers than gathering
 
 
@@ -249,20 +252,26 @@ def conv2d_forward(
     *,
     stride: tuple[int, int] = (1, 1),
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    precision: str = "fast",
 ) -> tuple[np.ndarray, Conv2dCache]:
-    """x (N, H, W, C), w (KH, KW, C, K), b (K) or None -> y (N, OH, OW, K) and the cache."""
+    """x (N, H, W, C), w (KH, KW, C, K), b (K) or None -> y (N, OH, OW, K) and the cache.
+
+    precision: "fast" may use Winograd's way in float32 (``nn/cpu/winograd.py`` states its error), "exact" does not.
+    """
     x = np.ascontiguousarray(x)
     oh, ow = conv2d_out_size(x.shape, w.shape, stride, padding)
     y = memory.empty((x.shape[0], oh, ow, w.shape[3]), x.dtype)
     if y.size == 0:
         pass
+    elif _is_fast(y.shape, w, stride, precision):
+        winograd.convolve(x, w, np.empty(0, x.dtype) if b is None else b, y, padding)
     elif _turns(w.shape, stride, padding) and w.shape[3] * SCATTER_GAIN <= w.shape[2]:
         _spread(x, _turned(w), y, stride, _around(w.shape, padding))
         if b is not None:
             y += b
     else:
         _convolve(x, w, np.empty(0, x.dtype) if b is None else b, y, stride, padding)
-    return y, Conv2dCache(x, w, stride, padding)
+    return y, Conv2dCache(x, w, stride, padding, precision)
 
 
 def conv2d_backward(
@@ -274,7 +283,7 @@ def conv2d_backward(
     need_dx: bool = True,
 ) -> np.ndarray | None:
     """Adds to dw (KH, KW, C, K) and db (K); returns dx (N, H, W, C), or None if it is not needed."""
-    x, w, stride, padding = cache
+    x, w, stride, padding, precision = cache
     c, k = w.shape[2:]
     if dy.size == 0:
         return np.zeros_like(x) if need_dx else None
@@ -282,7 +291,10 @@ def conv2d_backward(
     if db is not None:
         add_column_sums(dy.reshape(-1, k), db)
     turns = _turns(w.shape, stride, padding)
-    if turns and k < c:
+    fast = _is_fast(dy.shape, w, stride, precision)
+    if fast:
+        winograd.correlate(x, dy, dw, padding)
+    elif turns and k < c:
         turned = np.zeros((*w.shape[:2], k, c), dy.dtype)
         _correlate(dy, x, turned, stride, _around(w.shape, padding))
         dw += _turned(turned)
@@ -291,12 +303,24 @@ def conv2d_backward(
     if not need_dx:
         return None
     dx = memory.empty(x.shape, dy.dtype)
-    if turns and k < c * SCATTER_GAIN:
+    if turns and fast:
+        winograd.spread(dy, w, dx, padding)
+    elif turns and k < c * SCATTER_GAIN:
         nothing = np.empty(0, dy.dtype)
         _convolve(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
     else:
         _spread(dy, w, dx, stride, padding)
     return dx
+
+
+def _is_fast(
+    y_shape: tuple[int, ...], w: np.ndarray, stride: tuple[int, int], precision: str
+) -> bool:
+    """Whether Winograd's way is taken: where it fits, is allowed, and has enough whole tiles to pay."""
+    n, oh, ow, _ = y_shape
+    tiles = n * -(-oh // winograd.TILE) * -(-ow // winograd.TILE)
+    pays = tiles >= WINOGRAD_TILES and n * oh * ow >= tiles * winograd.TILE**2 // 2
+    return precision != "exact" and pays and winograd.fits(w.shape, stride, w.dtype)
 
 
 def _turns(

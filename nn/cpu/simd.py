@@ -16,6 +16,8 @@ kernel is written as LLVM instructions because Numba's own loops do not keep the
 This file is the only one with such code.
 """
 
+from collections.abc import Callable
+
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
@@ -180,3 +182,134 @@ def _span(kind: str):
 copy_span = _span("copy")
 add_span = _span("add")
 clear_span = _span("clear")
+
+
+def sandwich(left: np.ndarray) -> Callable[..., None]:
+    """Builds the transform out = L d Lᵀ of a small square d of vectors, L (M, N) a matrix of constants.
+
+    Called as f(src, s0, s_row, s_column, dst, d0, d_row, d_column): d[i, j] is the vector at s0 + i s_row + j s_column
+    of ``src``, out[i, j] the one at d0 + i d_row + j d_column of ``dst``. All N N vectors are loaded before the first
+    result is stored. Only constants other than 0, 1 and -1 cost a multiplication.
+    """
+    rows, columns = left.shape
+    left = [[float(value) for value in row] for row in left]
+
+    @intrinsic
+    def transform(typingctx, src, s0, s_row, s_column, dst, d0, d_row, d_column):
+        if not (isinstance(src, types.Array) and src.dtype == dst.dtype):
+            return None
+        size = types.intp
+        signature = types.void(src, size, size, size, dst, size, size, size)
+
+        def codegen(context, builder, sig, args):
+            src_, s0, s_row, s_column, dst_, d0, d_row, d_column = args
+            number = context.get_value_type(sig.args[0].dtype)
+            number_bytes = sig.args[0].dtype.bitwidth // 8
+            count = VECTOR_BYTES // number_bytes
+            vector = ir.VectorType(number, count)
+            index = ir.IntType(64)
+            fma = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(vector, [vector] * 3),
+                f"llvm.fma.v{count}f{number_bytes * 8}",
+            )
+
+            def pointer(position, value, start, row, column, i, j):
+                array = context.make_array(sig.args[position])(context, builder, value)
+                offset = builder.add(builder.mul(row, index(i)), builder.mul(column, index(j)))
+                place = builder.gep(array.data, [builder.add(start, offset)])
+                return builder.bitcast(place, vector.as_pointer())
+
+            def combine(weights, values):
+                """The sum of weight times vector; None where all weights are 0."""
+                total = None
+                for weight, value in zip(weights, values, strict=True):
+                    if weight == 0 or value is None:
+                        continue
+                    if total is None:
+                        if weight == 1:
+                            total = value
+                        elif weight == -1:
+                            total = builder.fsub(ir.Constant(vector, [0.0] * count), value)
+                        else:
+                            total = builder.fmul(ir.Constant(vector, [weight] * count), value)
+                    elif weight == 1:
+                        total = builder.fadd(total, value)
+                    elif weight == -1:
+                        total = builder.fsub(total, value)
+                    else:
+                        factor = ir.Constant(vector, [weight] * count)
+                        total = builder.call(fma, [factor, value, total])
+                return total
+
+            half = []  # L d, column by column
+            for j in range(columns):
+                loaded = []
+                for i in range(columns):
+                    value = builder.load(pointer(0, src_, s0, s_row, s_column, i, j))
+                    value.align = number_bytes
+                    loaded.append(value)
+                half.append([combine(left[i], loaded) for i in range(rows)])
+            for i in range(rows):
+                line = [half[j][i] for j in range(columns)]
+                for j in range(rows):
+                    place = pointer(4, dst_, d0, d_row, d_column, i, j)
+                    store = builder.store(combine(left[j], line), place)
+                    store.align = number_bytes
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return transform
+
+
+@intrinsic
+def transpose_tile(typingctx, src, s0, s_row, dst, d0, d_row) -> None:
+    """dst[d0 + d_row j + i] = src[s0 + s_row i + j] for i and j below the number of a vector's lanes.
+
+    In log2(lanes) rounds every vector of the upper half is interleaved with its partner in the lower half; each round
+    turns one bit of the row number into a bit of the lane number.
+    """
+    if not (isinstance(src, types.Array) and src.dtype == dst.dtype):
+        return None
+    size = types.intp
+    signature = types.void(src, size, size, dst, size, size)
+
+    def codegen(context, builder, sig, args):
+        src_, s0, s_row, dst_, d0, d_row = args
+        number = context.get_value_type(sig.args[0].dtype)
+        number_bytes = sig.args[0].dtype.bitwidth // 8
+        count = VECTOR_BYTES // number_bytes
+        vector = ir.VectorType(number, count)
+        index, lane = ir.IntType(64), ir.IntType(32)
+
+        def pointer(position, value, start, row, i):
+            array = context.make_array(sig.args[position])(context, builder, value)
+            place = builder.gep(array.data, [builder.add(start, builder.mul(row, index(i)))])
+            return builder.bitcast(place, vector.as_pointer())
+
+        rows = []
+        for i in range(count):
+            value = builder.load(pointer(0, src_, s0, s_row, i))
+            value.align = number_bytes
+            rows.append(value)
+        half = count // 2
+        masks = [
+            ir.Constant(
+                ir.VectorType(lane, count),
+                [start + i // 2 + (count if i % 2 else 0) for i in range(count)],
+            )
+            for start in (0, half)
+        ]
+        for _ in range(count.bit_length() - 1):
+            rows = [
+                builder.shuffle_vector(rows[i], rows[i + half], mask)
+                for i in range(half)
+                for mask in masks
+            ]
+        for j in range(count):
+            store = builder.store(rows[j], pointer(3, dst_, d0, d_row, j))
+            store.align = number_bytes
+        return context.get_dummy_value()
+
+    return signature, codegen

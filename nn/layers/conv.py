@@ -21,6 +21,8 @@ class Conv2d(Layer):
                           or "same": OH = ceil(H / SH), the odd pixel going to the bottom and the right
                           as in TensorFlow and so in the 2017 network; PyTorch's padding of 2 for a
                           5x5 kernel of stride 2 lies half a stride elsewhere.
+    precision             "fast": a backend may compute in fewer multiplications and with some more rounding;
+                          "exact": only sums of products
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Conv2d(Layer):
         stride: int | tuple[int, int] = 1,
         padding: Padding = 0,
         bias: bool = True,
+        precision: str = "fast",
         init: str = "glorot",
         rng: np.random.Generator | int | None = None,
         dtype: Any = np.float32,
@@ -40,6 +43,9 @@ class Conv2d(Layer):
         self.kernel_size = _pair(kernel_size, "kernel_size")
         self.stride = _pair(stride, "stride")
         self.padding = _borders(padding)
+        if precision not in ("fast", "exact"):
+            raise ValueError(f'precision is "fast" or "exact", found {precision!r}')
+        self.precision = precision
         shape = (*self.kernel_size, in_channels, out_channels)
         self.weight = Parameter(make_weight(init, shape, rng, dtype))
         self.bias = Parameter(np.zeros(out_channels, dtype)) if bias else None
@@ -59,6 +65,7 @@ class Conv2d(Layer):
             self.bias and self.bias.value,
             stride=self.stride,
             padding=self.pads(*x.shape[1:3]),
+            precision=self.precision,
         )
 
     def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
@@ -165,6 +172,12 @@ register(
             _sample(70, 600, 3, (2, 41, 38), stride=2, padding="same"),
             # A border wider than the kernel: dx is no convolution then.
             _sample(5, 3, (2, 1), (2, 6, 7), padding=(3, 2, 4, 1)),
+            # Channels in whole vectors, where a backend may compute 3x3 kernels in tiles: whole ones and cut ones.
+            _sample(64, 128, 3, (3, 16, 16), padding="same"),
+            _sample(32, 16, 3, (5, 11, 9), padding=1),
+            _sample(16, 48, 3, (4, 13, 8), padding=(2, 0, 1, 2), bias=False),
+            _sample(160, 32, 3, (7, 7, 7)),
+            _sample(48, 16, 3, (9, 6, 10), padding=(3, 0, 4, 1)),
         ),
     )
 )

@@ -31,6 +31,7 @@ class Conv2dCache(NamedTuple):
     w: np.ndarray  # (KH, KW, C, K)
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
+    precision: str = "fast"
 
 
 def conv2d_out_size(
@@ -75,9 +76,13 @@ def conv2d_forward(
     *,
     stride: tuple[int, int] = (1, 1),
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    precision: str = "fast",
 ) -> tuple[np.ndarray, Conv2dCache]:
-    """x (N, H, W, C), w (KH, KW, C, K), b (K) or None -> y (N, OH, OW, K) and the cache."""
-    cache = Conv2dCache(x, w, stride, padding)
+    """x (N, H, W, C), w (KH, KW, C, K), b (K) or None -> y (N, OH, OW, K) and the cache.
+
+    precision: "exact" asks a fast backend for nothing but sums of products; here it makes no difference.
+    """
+    cache = Conv2dCache(x, w, stride, padding, precision)
     oh, ow = conv2d_out_size(x.shape, w.shape, stride, padding)
     xp = _pad(x, padding)
     y = np.zeros((x.shape[0], oh, ow, w.shape[3]), np.result_type(x, w))
@@ -97,7 +102,7 @@ def conv2d_backward(
     need_dx: bool = True,
 ) -> np.ndarray | None:
     """Adds to dw (KH, KW, C, K) and db (K); returns dx (N, H, W, C), or None if it is not needed."""
-    x, w, _, padding = cache
+    x, w, _, padding, _ = cache
     oh, ow = dy.shape[1:3]
     xp = _pad(x, padding)
     dxp = np.zeros(xp.shape, np.result_type(dy, w))

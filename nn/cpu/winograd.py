@@ -1,0 +1,278 @@
+"""3x3 convolutions of stride 1 with 2.25 to 4 times fewer multiplications: Winograd's F(4x4, 3x3).
+
+A 4x4 tile of the output sees 6x6 pixels. Computed as it is written, each of its 16 numbers takes 9 products, 144 in
+all. Winograd's way takes 36: both sides are transformed, multiplied point by point, and transformed back,
+
+    y = Aᵀ [ (G g Gᵀ) * (Bᵀ d B) ] A        d 6x6 pixels, g 3x3 weights, * entry by entry
+
+because a convolution is a product of polynomials, and a product of polynomials of degree 5 is known by its values at
+six points, here 0, 5/8, -5/8, 3/2, -3/2 and infinity: Bᵀ and G evaluate there, Aᵀ reads the coefficients back. The
+sum over channels turns the 36 entry-by-entry products into 36 matrix products,
+
+    M[p] (T, K) = V[p] (T, C) U[p] (C, K)        T tiles of the whole batch, p one of 36 points
+
+and those are what the register tile of ``simd.py`` is good at. The transforms only add, and multiply by small
+constants; they touch every number once, which is why it pays from some 16 channels on.
+
+    forward     y from x and w, as above
+    input       dx is itself a convolution of dy with the kernel turned by 180 degrees
+    weights     dU[p] (C, K) = V[p]ᵀ (C, T) D[p] (T, K) with D = A dy Aᵀ,   dw = Gᵀ dU G
+
+The price is rounding: the transforms add numbers of unlike size. Measured against float64 on the layers of ``lite``
+(``python -m bench winograd``), the error of float32 is up to ten times that of the direct way. In whole numbers it is
+not exact, because G divides. float64 therefore always takes the direct way, and so does ``precision="exact"``.
+
+Sources: Winograd 1980; Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308.
+"""
+
+import numpy as np
+from numba import get_thread_id, njit, prange
+
+from nn.cpu import memory
+from nn.cpu.gemm import (
+    DEPTH,
+    ROWS,
+    edge_size,
+    multiply_block,
+    panel_width,
+    scratch,
+)
+from nn.cpu.simd import clear_span, copy_span, lanes, sandwich, transpose_tile
+
+TILE = 4  # pixels of a tile's side
+SEEN = TILE + 2
+POINTS = SEEN * SEEN
+
+
+def _matrices(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Aᵀ (4, 6), Bᵀ (6, 6) and G (6, 3) of Toom and Cook for five points and infinity.
+
+    Aᵀ and G hold powers of the points; row i of Bᵀ the coefficients of the polynomial that is 0 at all points but the
+    i-th, where G divides by its value; the last row is that of infinity, the leading coefficient.
+    """
+    count = len(points)
+    a_t, b_t, g = np.zeros((TILE, SEEN)), np.zeros((SEEN, SEEN)), np.zeros((SEEN, 3))
+    for i, point in enumerate(points):
+        others = [p for p in points if p != point]
+        a_t[:, i] = point ** np.arange(TILE)
+        b_t[i, :count] = np.polynomial.polynomial.polyfromroots(others)
+        g[i] = point ** np.arange(3) / np.prod([point - p for p in others])
+    a_t[-1, -1] = g[-1, -1] = 1
+    b_t[-1] = np.polynomial.polynomial.polyfromroots(points)
+    return a_t, b_t, g
+
+
+# With 0, 1, -1, 2 and -2, as in the papers, the error is four times as large: powers of 2 are far from 1.
+A_T, B_T, G = _matrices((0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2))
+
+_pixels = sandwich(B_T)  # 6x6 pixels -> 36 points
+_weights = sandwich(G)  # 3x3 weights -> 36 points
+_output = sandwich(A_T)  # 36 points -> 4x4 pixels
+_output_back = sandwich(A_T.T)  # 4x4 gradients -> 36 points
+_weights_back = sandwich(G.T)  # 36 points -> 3x3 gradients
+
+
+def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> bool:
+    """Whether these kernels take this convolution: 3x3, stride 1, float32, channels in whole vectors."""
+    width = lanes(dtype)
+    c, k = w_shape[2:]
+    whole = c % width == 0 and k % width == 0
+    return w_shape[:2] == (3, 3) and stride == (1, 1) and dtype == np.float32 and whole
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _pad(x, n, h, w, c, top, left, xp, hp, wp):
+    """xp (N, HP, WP, C): x (N, H, W, C) from row ``top`` and column ``left`` on, zeros around it."""
+    for line in prange(n * hp):
+        i, row = line // hp, line % hp - top
+        at = line * wp * c
+        if 0 <= row < h:
+            clear_span(xp, at, xp, 0, left * c)
+            copy_span(xp, at + left * c, x, (i * h + row) * w * c, w * c)
+            clear_span(xp, at + (left + w) * c, xp, 0, (wp - left - w) * c)
+        else:
+            clear_span(xp, at, xp, 0, wp * c)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _crop(yp, hp, wp, y, n, h, w, k):
+    """y (N, H, W, K): the upper left of each picture of yp (N, HP, WP, K)."""
+    for line in prange(n * h):
+        i, row = line // h, line % h
+        copy_span(y, line * w * k, yp, (i * hp + row) * wp * k, w * k)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _transform_pixels(xp, n, th, tw, c, v, step):
+    """V (36, T, C) from the padded pixels xp (N, 4 TH + 2, 4 TW + 2, C); ``step``: numbers of a vector."""
+    line = (TILE * tw + 2) * c
+    tiles = n * th * tw
+    for row in prange(n * th):
+        i, p = row // th, row % th
+        for q in range(tw):
+            at = (i * (TILE * th + 2) + TILE * p) * line + TILE * q * c
+            to = (row * tw + q) * c
+            for j in range(0, c, step):
+                _pixels(xp, at + j, line, c, v, to + j, SEEN * tiles * c, tiles * c)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _transform_weights(w, c, k, u, nr, step):
+    """U (36, K / NR, C, NR), each point in panels, from the weights w (3, 3, C, K)."""
+    for i in prange(c):
+        for j in range(0, k, step):
+            to = (j // nr * c + i) * nr + j % nr
+            size = (k + nr - 1) // nr * nr * c
+            _weights(w, i * k + j, 3 * c * k, c * k, u, to, SEEN * size, size)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _turn(w, c, k, out, step):
+    """out (3, 3, K, C): the kernel w (3, 3, C, K) turned by 180 degrees, its sides exchanged."""
+    for task in prange(9 * (c // step)):
+        tap, i = task % 9, task // 9 * step
+        for j in range(0, k, step):
+            transpose_tile(w, (tap * c + i) * k + j, k, out, ((8 - tap) * k + j) * c + i, c)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _products(v, u, m, tiles, c, k, nr, block, edges):
+    """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points."""
+    blocks = (tiles + block - 1) // block
+    size = (k + nr - 1) // nr * nr * c
+    for task in prange(POINTS * blocks):
+        point, first = task // blocks, task % blocks * block
+        rows = min(block, tiles - first)
+        for c0 in range(0, c, DEPTH):
+            multiply_block(
+                v, (point * tiles + first) * c + c0, c, 1, rows,
+                u, point * size + c0 * nr, c * nr, nr,
+                m, (point * tiles + first) * k, k, k,
+                min(DEPTH, c - c0), c0 > 0, edges[get_thread_id()],
+            )  # fmt: skip
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _transform_output(m, tiles, n, th, tw, k, bias, y, step):
+    """y (N, 4 TH, 4 TW, K) from M (36, T, K), plus the bias (K) where there is one."""
+    line = TILE * tw * k
+    for row in prange(n * th):
+        for q in range(tw):
+            at = (row * tw + q) * k
+            to = row * TILE * line + TILE * q * k
+            for j in range(0, k, step):
+                _output(m, at + j, SEEN * tiles * k, tiles * k, y, to + j, line, k)
+            if bias.size:
+                for pixel in range(TILE * TILE):
+                    place = to + pixel // TILE * line + pixel % TILE * k
+                    for j in range(k):
+                        y[place + j] += bias[j]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _transform_gradient(dy, n, th, tw, k, d, nr, step):
+    """D (36, K / NR, T, NR), each point in panels, from dy (N, 4 TH, 4 TW, K)."""
+    line = TILE * tw * k
+    tiles = n * th * tw
+    size = (k + nr - 1) // nr * nr * tiles
+    for row in prange(n * th):
+        for q in range(tw):
+            at = row * TILE * line + TILE * q * k
+            tile = row * tw + q
+            for j in range(0, k, step):
+                to = (j // nr * tiles + tile) * nr + j % nr
+                _output_back(dy, at + j, line, k, d, to, SEEN * size, size)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _weight_products(v, d, du, tiles, c, k, nr, block, edges):
+    """dU[p] (C, K) = V[p]ᵀ (C, T) D[p] for all 36 points."""
+    blocks = (c + block - 1) // block
+    size = (k + nr - 1) // nr * nr * tiles
+    for task in prange(POINTS * blocks):
+        point, first = task // blocks, task % blocks * block
+        rows = min(block, c - first)
+        for t0 in range(0, tiles, DEPTH):
+            multiply_block(
+                v, (point * tiles + t0) * c + first, 1, c, rows,
+                d, point * size + t0 * nr, tiles * nr, nr,
+                du, (point * c + first) * k, k, k,
+                min(DEPTH, tiles - t0), t0 > 0, edges[get_thread_id()],
+            )  # fmt: skip
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _add_weight_gradient(du, c, k, dw, parts, step):
+    """dw (3, 3, C, K) += Gᵀ dU G; ``parts``: (threads, 9 step) numbers of working space."""
+    for i in prange(c):
+        part = parts[get_thread_id()]
+        for j in range(0, k, step):
+            _weights_back(du, i * k + j, SEEN * c * k, c * k, part, 0, 3 * step, step)
+            for tap in range(9):
+                place = tap * c * k + i * k + j
+                for lane in range(step):
+                    dw[place + lane] += part[tap * step + lane]
+
+
+def convolve(
+    x: np.ndarray, w: np.ndarray, bias: np.ndarray, y: np.ndarray, padding: tuple[int, int, int, int]
+) -> None:  # fmt: skip
+    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (3, 3, C, K), plus bias (K) or none (0)."""
+    n, oh, ow, k = y.shape
+    c, step = x.shape[3], lanes(x.dtype)
+    th, tw = -(-oh // TILE), -(-ow // TILE)
+    tiles, nr = n * th * tw, panel_width(k, x.dtype)
+    v = _points_of(x, th, tw, padding)
+    u = memory.empty(POINTS * -(-k // nr) * nr * c, x.dtype)
+    _transform_weights(np.ascontiguousarray(w).reshape(-1), c, k, u, nr, step)
+    m = memory.empty(POINTS * tiles * k, x.dtype)
+    edges = scratch(edge_size(nr), x.dtype)
+    _products(v, u, m, tiles, c, k, nr, ROWS, edges)
+    if oh % TILE == 0 and ow % TILE == 0:
+        _transform_output(m, tiles, n, th, tw, k, bias, y.reshape(-1), step)
+        return
+    whole = memory.empty(n * th * tw * TILE * TILE * k, x.dtype)
+    _transform_output(m, tiles, n, th, tw, k, bias, whole, step)
+    _crop(whole, TILE * th, TILE * tw, y.reshape(-1), n, oh, ow, k)
+
+
+def spread(
+    dy: np.ndarray, w: np.ndarray, dx: np.ndarray, padding: tuple[int, int, int, int]
+) -> None:
+    """dx (N, H, W, C): the adjoint of ``convolve`` with w (3, 3, C, K) and that padding, of dy (N, OH, OW, K)."""
+    c, k = w.shape[2:]
+    turned = memory.empty((3, 3, k, c), w.dtype)
+    _turn(np.ascontiguousarray(w).reshape(-1), c, k, turned.reshape(-1), lanes(w.dtype))
+    around = tuple(2 - p for p in padding)
+    convolve(dy, turned, np.empty(0, dy.dtype), dx, around)
+
+
+def correlate(
+    x: np.ndarray, dy: np.ndarray, dw: np.ndarray, padding: tuple[int, int, int, int]
+) -> None:
+    """dw (3, 3, C, K) += the gradient of the weights, from x (N, H, W, C) and dy (N, OH, OW, K)."""
+    n, oh, ow, k = dy.shape
+    c, step = x.shape[3], lanes(x.dtype)
+    th, tw = -(-oh // TILE), -(-ow // TILE)
+    tiles, nr = n * th * tw, panel_width(k, x.dtype)
+    v = _points_of(x, th, tw, padding)
+    flat = dy.reshape(-1)
+    if oh % TILE or ow % TILE:
+        flat = memory.empty(tiles * TILE * TILE * k, x.dtype)
+        _pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw)
+    d = memory.empty(POINTS * -(-k // nr) * nr * tiles, x.dtype)
+    _transform_gradient(flat, n, th, tw, k, d, nr, step)
+    du = memory.empty(POINTS * c * k, x.dtype)
+    _weight_products(v, d, du, tiles, c, k, nr, ROWS, scratch(edge_size(nr), x.dtype))
+    _add_weight_gradient(du, c, k, dw.reshape(-1), scratch(9 * step, x.dtype), step)
+
+
+def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
+    """V (36, T, C), flat."""
+    n, h, w, c = x.shape
+    hp, wp = TILE * th + 2, TILE * tw + 2
+    padded = memory.empty(n * hp * wp * c, x.dtype)
+    _pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], padded, hp, wp)
+    v = memory.empty(POINTS * n * th * tw * c, x.dtype)
+    _transform_pixels(padded, n, th, tw, c, v, lanes(x.dtype))
+    return v
