@@ -23,7 +23,7 @@ is copying runs of KW C numbers.
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
-from nn.cpu import memory, winograd
+from nn.cpu import direct, memory, winograd
 from nn.cpu.gemm import (
     DEPTH,
     PAD,
@@ -38,7 +38,7 @@ from nn.cpu.gemm import (
     scratch,
 )
 from nn.cpu.rows import add_column_sums
-from nn.cpu.simd import TILE_ROWS, add_span, clear_span, copy_span
+from nn.cpu.simd import TILE_ROWS, add_span, clear_span, copy_span, lanes
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 WEIGHT_ROWS = 32 * TILE_ROWS  # rows of dw that one task computes
@@ -264,13 +264,17 @@ def conv2d_forward(
     if y.size == 0:
         pass
     elif _is_fast(y.shape, w, stride, precision):
-        winograd.convolve(x, w, np.empty(0, x.dtype) if b is None else b, y, padding)
+        winograd.convolve(x, w, _bias(b, x), y, padding)
+    elif direct.fits_forward(x.shape, y.shape):
+        direct.forward(x, w, _bias(b, x), y, stride, padding)
+    elif direct.fits_few_outputs(y.shape, stride):
+        direct.few_outputs(x, w, _bias(b, x), y, padding)
     elif _turns(w.shape, stride, padding) and w.shape[3] * SCATTER_GAIN <= w.shape[2]:
         _spread(x, _turned(w), y, stride, _around(w.shape, padding))
         if b is not None:
             y += b
     else:
-        _convolve(x, w, np.empty(0, x.dtype) if b is None else b, y, stride, padding)
+        _convolve(x, w, _bias(b, x), y, stride, padding)
     return y, Conv2dCache(x, w, stride, padding, precision)
 
 
@@ -294,6 +298,14 @@ def conv2d_backward(
     fast = _is_fast(dy.shape, w, stride, precision)
     if fast:
         winograd.correlate(x, dy, dw, padding)
+    elif direct.fits_weights(w.shape, dy.shape, dy.dtype):
+        direct.weights(x, dy, dw, stride, padding)
+    elif (
+        turns
+        and k <= direct.FEW
+        and direct.fits_weights((*w.shape[:2], k, 16 * c), x.shape, dy.dtype)
+    ):
+        dw += _weights_of_few_outputs(x, dy, w.shape, padding)
     elif turns and k < c:
         turned = np.zeros((*w.shape[:2], k, c), dy.dtype)
         _correlate(dy, x, turned, stride, _around(w.shape, padding))
@@ -305,12 +317,33 @@ def conv2d_backward(
     dx = memory.empty(x.shape, dy.dtype)
     if turns and fast:
         winograd.spread(dy, w, dx, padding)
+    elif turns and direct.fits_forward(dy.shape, x.shape):
+        around = _around(w.shape, padding)
+        direct.forward(dy, _turned(w), np.empty(0, dy.dtype), dx, stride, around)
     elif turns and k < c * SCATTER_GAIN:
         nothing = np.empty(0, dy.dtype)
         _convolve(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
     else:
         _spread(dy, w, dx, stride, padding)
     return dx
+
+
+def _weights_of_few_outputs(
+    x: np.ndarray, dy: np.ndarray, w_shape: tuple[int, ...], padding: tuple[int, int, int, int]
+) -> np.ndarray:
+    """dw (KH, KW, C, K) for small K: that of the way back, whose input dy has few channels, turned."""
+    kh, kw, c, k = w_shape
+    wide = -(-c // lanes(x.dtype)) * lanes(x.dtype)
+    if wide > c:
+        x = direct.widened(x, wide)
+    turned = np.zeros((kh, kw, k, wide), dy.dtype)
+    direct.weights(dy, x, turned, (1, 1), _around(w_shape, padding))
+    return _turned(turned[..., :c])
+
+
+def _bias(b: np.ndarray | None, x: np.ndarray) -> np.ndarray:
+    """b (K), or nothing (0): kernels take arrays only."""
+    return np.empty(0, x.dtype) if b is None else b
 
 
 def _is_fast(

@@ -125,9 +125,9 @@ def multiply_block(
             y, y0, y_row = (c, c0 + i * c_row + j, c_row) if whole else (edge, tile, nr)
             add = accumulate and whole
             if narrow:
-                tile_product_1(x, x0, x_row, x_k, b, bj, y, y0, y_row, depth, add)
+                tile_product_1(x, x0, x_row, x_k, 0, b, bj, nr, 0, y, y0, y_row, depth, 1, add)
             else:
-                tile_product_2(x, x0, x_row, x_k, b, bj, y, y0, y_row, depth, add)
+                tile_product_2(x, x0, x_row, x_k, 0, b, bj, nr, 0, y, y0, y_row, depth, 1, add)
             if not whole:
                 for ii in range(height):
                     at = c0 + (i + ii) * c_row + j

@@ -47,17 +47,27 @@ def lanes(dtype: np.dtype) -> int:
 
 
 def _micro_kernel(vectors: int):
-    """Builds the kernel whose tile is TILE_ROWS x (vectors * lanes)."""
+    """Builds the kernel whose tile is TILE_ROWS x (vectors * lanes).
+
+    The sum goes over ``runs`` runs of ``depth`` rounds: round k of run r reads a[i] at a0 + a_row i + a_k k + a_run r
+    and the vectors of b at b0 + b_k k + b_run r. One run is a matrix product; a run for each row of a kernel is a
+    convolution that reads the picture where it lies.
+    """
 
     @intrinsic
-    def kernel(typingctx, a, a0, a_row, a_k, b, b0, c, c0, c_row, depth, accumulate):
+    def kernel(
+        typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, accumulate
+    ):
         if not (isinstance(a, types.Array) and a.dtype == b.dtype == c.dtype):
             return None
         size = types.intp
-        signature = types.void(a, size, size, size, b, size, c, size, size, size, types.boolean)
+        signature = types.void(
+            a, size, size, size, size, b, size, size, size, c, size, size, size, size, types.boolean
+        )
 
         def codegen(context, builder, sig, args):
-            a_, a0, a_row, a_k, b_, b0, c_, c0, c_row, depth, accumulate = args
+            (a_, a0, a_row, a_k, a_run, b_, b0, b_k, b_run, c_, c0, c_row, depth, runs,
+             accumulate) = args  # fmt: skip
             number = context.get_value_type(sig.args[0].dtype)
             count = VECTOR_BYTES // (sig.args[0].dtype.bitwidth // 8)
             vector = ir.VectorType(number, count)
@@ -73,7 +83,7 @@ def _micro_kernel(vectors: int):
                 return value
 
             number_bytes = sig.args[0].dtype.bitwidth // 8
-            pa, pb, pc = data(0, a_, a0), data(4, b_, b0), data(6, c_, c0)
+            pa, pb, pc = data(0, a_, a0), data(5, b_, b0), data(9, c_, c0)
             fma = cgutils.get_or_insert_function(
                 builder.module,
                 ir.FunctionType(vector, [vector] * 3),
@@ -85,13 +95,16 @@ def _micro_kernel(vectors: int):
             before = builder.block
             loop = builder.append_basic_block("depth")
             after = builder.append_basic_block("store")
-            builder.cbranch(builder.icmp_signed(">", depth, index(0)), loop, after)
+            total = builder.mul(depth, runs)
+            builder.cbranch(builder.icmp_signed(">", total, index(0)), loop, after)
 
             builder.position_at_end(loop)
-            k = builder.phi(index)
-            at_a = builder.phi(index)
+            # Rounds done, of this run; where the round and its run begin in a and b.
+            k, inner = builder.phi(index), builder.phi(index)
+            at_a, at_b = builder.phi(index), builder.phi(index)
+            run_a, run_b = builder.phi(index), builder.phi(index)
             tile = [[builder.phi(vector) for _ in range(vectors)] for _ in range(TILE_ROWS)]
-            line = builder.gep(pb, [builder.mul(k, index(vectors * count))])
+            line = builder.gep(pb, [at_b])
             bs = [load_vector(builder.gep(line, [index(v * count)])) for v in range(vectors)]
             sums = []
             for i in range(TILE_ROWS):
@@ -101,16 +114,24 @@ def _micro_kernel(vectors: int):
                 ai = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), same)
                 sums.append([builder.call(fma, [ai, bs[v], tile[i][v]]) for v in range(vectors)])
             next_k = builder.add(k, index(1))
-            next_a = builder.add(at_a, a_k)
-            k.add_incoming(index(0), before)
-            k.add_incoming(next_k, loop)
-            at_a.add_incoming(index(0), before)
-            at_a.add_incoming(next_a, loop)
+            next_inner = builder.add(inner, index(1))
+            ends = builder.icmp_signed("==", next_inner, depth)
+            new_a, new_b = builder.add(run_a, a_run), builder.add(run_b, b_run)
+            for value, following in (
+                (k, next_k),
+                (inner, builder.select(ends, index(0), next_inner)),
+                (at_a, builder.select(ends, new_a, builder.add(at_a, a_k))),
+                (at_b, builder.select(ends, new_b, builder.add(at_b, b_k))),
+                (run_a, builder.select(ends, new_a, run_a)),
+                (run_b, builder.select(ends, new_b, run_b)),
+            ):
+                value.add_incoming(index(0), before)
+                value.add_incoming(following, loop)
             for i in range(TILE_ROWS):
                 for v in range(vectors):
                     tile[i][v].add_incoming(zero, before)
                     tile[i][v].add_incoming(sums[i][v], loop)
-            builder.cbranch(builder.icmp_signed("<", next_k, depth), loop, after)
+            builder.cbranch(builder.icmp_signed("<", next_k, total), loop, after)
 
             builder.position_at_end(after)
             done = [[builder.phi(vector) for _ in range(vectors)] for _ in range(TILE_ROWS)]

@@ -178,6 +178,14 @@ register(
             _sample(16, 48, 3, (4, 13, 8), padding=(2, 0, 1, 2), bias=False),
             _sample(160, 32, 3, (7, 7, 7)),
             _sample(48, 16, 3, (9, 6, 10), padding=(3, 0, 4, 1)),
+            # Few channels on one side: in, out; strides, cut borders, odd numbers of outputs.
+            _sample(3, 32, 5, (5, 21, 17), stride=2, padding="same"),
+            _sample(3, 40, (5, 4), (33, 19, 23), stride=(2, 1), padding=(1, 0, 2, 3)),
+            _sample(1, 16, 7, (3, 28, 28), padding=3, bias=False),
+            _sample(16, 3, 5, (3, 34, 37), padding="same"),
+            _sample(24, 2, (3, 7), (2, 9, 40), padding=(1, 0, 3, 5)),
+            _sample(8, 3, 5, (2, 40, 33), padding=2, bias=False),
+            _sample(5, 7, 3, (2, 12, 35)),
         ),
     )
 )
