@@ -44,9 +44,7 @@ def fits_few_outputs(y_shape: tuple[int, ...], stride: tuple[int, int]) -> bool:
     return y_shape[3] <= FEW and stride == (1, 1) and y_shape[2] >= 4 * TILE_ROWS
 
 
-def fits_weights(
-    w_shape: tuple[int, ...], y_shape: tuple[int, ...], dtype: np.dtype
-) -> bool:
+def fits_weights(w_shape: tuple[int, ...], y_shape: tuple[int, ...], dtype: np.dtype) -> bool:
     """Whether ``weights`` is for this: few channels in, outputs in whole vectors, a kernel row as long as a tile."""
     _, kw, c, k = w_shape
     return c <= FEW and k % lanes(dtype) == 0 and kw * c >= TILE_ROWS and y_shape[2] >= 1
@@ -145,9 +143,13 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
         i, first = task // blocks, min(task % blocks * TILE_ROWS, rows - TILE_ROWS)
         at = i * hp * wp * c + first * group * c
         if narrow:
-            tile_product_1(xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False)
+            tile_product_1(
+                xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False
+            )
         else:
-            tile_product_2(xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False)
+            tile_product_2(
+                xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False
+            )
         for r in range(TILE_ROWS):
             p, q = (first + r) // groups, (first + r) % groups * group
             valid = min(group, ow - q) * k

@@ -26,7 +26,7 @@ Sources: Winograd 1980; Lavin and Gray, Fast algorithms for convolutional neural
 """
 
 import numpy as np
-from numba import get_thread_id, njit, prange
+from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn.cpu import memory
 from nn.cpu.gemm import (
@@ -37,11 +37,21 @@ from nn.cpu.gemm import (
     panel_width,
     scratch,
 )
-from nn.cpu.simd import clear_span, copy_span, lanes, sandwich, transpose_tile
+from nn.cpu.simd import (
+    TILE_ROWS,
+    add_span,
+    clear_span,
+    copy_span,
+    lanes,
+    sandwich,
+    transpose_tile,
+)
 
 TILE = 4  # pixels of a tile's side
 SEEN = TILE + 2
 POINTS = SEEN * SEEN
+FEW_TILES = 64  # up to so many, the weights are the larger side
+WEIGHT_ROWS = 4 * TILE_ROWS  # channels of a block of dU
 
 
 def _matrices(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -185,33 +195,61 @@ def _transform_gradient(dy, n, th, tw, k, d, nr, step):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _weight_products(v, d, du, tiles, c, k, nr, block, edges):
-    """dU[p] (C, K) = V[p]ᵀ (C, T) D[p] for all 36 points."""
+def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work, edges):
+    """dw (3, 3, C, K) += Gᵀ dU G with dU[p] = V[p]ᵀ (C, T) D[p] (T, K), block by block: dU is never written out.
+
+    work: (threads, 36 block NR + 9 step) numbers.
+    """
     blocks = (c + block - 1) // block
-    size = (k + nr - 1) // nr * nr * tiles
-    for task in prange(POINTS * blocks):
-        point, first = task // blocks, task % blocks * block
-        rows = min(block, c - first)
-        for t0 in range(0, tiles, DEPTH):
-            multiply_block(
-                v, (point * tiles + t0) * c + first, 1, c, rows,
-                d, point * size + t0 * nr, tiles * nr, nr,
-                du, (point * c + first) * k, k, k,
-                min(DEPTH, tiles - t0), t0 > 0, edges[get_thread_id()],
-            )  # fmt: skip
+    panels = (k + nr - 1) // nr
+    part = POINTS * block * nr
+    for task in prange(blocks * panels):
+        du = work[get_thread_id()]
+        first, panel = task % blocks * block, task // blocks
+        rows, columns = min(block, c - first), min(nr, k - panel * nr)
+        for point in range(POINTS):
+            for t0 in range(0, tiles, DEPTH):
+                multiply_block(
+                    v, (point * tiles + t0) * c + first, 1, c, rows,
+                    d, ((point * panels + panel) * tiles + t0) * nr, 0, nr,
+                    du, point * block * nr, nr, columns,
+                    min(DEPTH, tiles - t0), t0 > 0, edges[get_thread_id()],
+                )  # fmt: skip
+        for i in range(rows):
+            for j in range(0, columns, step):
+                _weights_back(
+                    du, i * nr + j, SEEN * block * nr, block * nr, du, part, 3 * step, step
+                )
+                for tap in range(9):
+                    add_span(
+                        dw, (tap * c + first + i) * k + panel * nr + j, du, part + tap * step, step
+                    )
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _add_weight_gradient(du, c, k, dw, parts, step):
-    """dw (3, 3, C, K) += Gᵀ dU G; ``parts``: (threads, 9 step) numbers of working space."""
-    for i in prange(c):
-        part = parts[get_thread_id()]
-        for j in range(0, k, step):
-            _weights_back(du, i * k + j, SEEN * c * k, c * k, part, 0, 3 * step, step)
-            for tap in range(9):
-                place = tap * c * k + i * k + j
-                for lane in range(step):
-                    dw[place + lane] += part[tap * step + lane]
+def _few_tiles(v, w, m, tiles, c, k, nr, step, work, edges):
+    """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points, straight from the weights w (3, 3, C, K).
+
+    Where the tiles are few, U is the largest array by far and is used only once: each thread makes it panel by panel,
+    DEPTH / 2 channels at a time, in a corner of its cache. work: (threads, 36 NR DEPTH / 2) numbers.
+    """
+    deep = DEPTH // 2
+    for panel in prange((k + nr - 1) // nr):
+        u = work[get_thread_id()]
+        columns = min(nr, k - panel * nr)
+        for c0 in range(0, c, deep):
+            depth = min(deep, c - c0)
+            for i in range(depth):
+                for j in range(0, columns, step):
+                    at = (c0 + i) * k + panel * nr + j
+                    _weights(w, at, 3 * c * k, c * k, u, i * nr + j, SEEN * deep * nr, deep * nr)
+            for point in range(POINTS):
+                multiply_block(
+                    v, point * tiles * c + c0, c, 1, tiles,
+                    u, point * deep * nr, 0, nr,
+                    m, point * tiles * k + panel * nr, k, columns,
+                    depth, c0 > 0, edges[get_thread_id()],
+                )  # fmt: skip
 
 
 def convolve(
@@ -221,13 +259,10 @@ def convolve(
     n, oh, ow, k = y.shape
     c, step = x.shape[3], lanes(x.dtype)
     th, tw = -(-oh // TILE), -(-ow // TILE)
-    tiles, nr = n * th * tw, panel_width(k, x.dtype)
+    tiles = n * th * tw
     v = _points_of(x, th, tw, padding)
-    u = memory.empty(POINTS * -(-k // nr) * nr * c, x.dtype)
-    _transform_weights(np.ascontiguousarray(w).reshape(-1), c, k, u, nr, step)
     m = memory.empty(POINTS * tiles * k, x.dtype)
-    edges = scratch(edge_size(nr), x.dtype)
-    _products(v, u, m, tiles, c, k, nr, ROWS, edges)
+    _multiply(v, np.ascontiguousarray(w).reshape(-1), m, tiles, c, k)
     if oh % TILE == 0 and ow % TILE == 0:
         _transform_output(m, tiles, n, th, tw, k, bias, y.reshape(-1), step)
         return
@@ -262,9 +297,22 @@ def correlate(
         _pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw)
     d = memory.empty(POINTS * -(-k // nr) * nr * tiles, x.dtype)
     _transform_gradient(flat, n, th, tw, k, d, nr, step)
-    du = memory.empty(POINTS * c * k, x.dtype)
-    _weight_products(v, d, du, tiles, c, k, nr, ROWS, scratch(edge_size(nr), x.dtype))
-    _add_weight_gradient(du, c, k, dw.reshape(-1), scratch(9 * step, x.dtype), step)
+    work = scratch(POINTS * WEIGHT_ROWS * nr + 9 * step, x.dtype)
+    edges = scratch(edge_size(nr), x.dtype)
+    _weight_gradient(v, d, dw.reshape(-1), tiles, c, k, nr, WEIGHT_ROWS, step, work, edges)
+
+
+def _multiply(v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int, c: int, k: int) -> None:
+    """M (36, T, K) from V (36, T, C) and the weights w (3, 3, C, K), all flat."""
+    nr, step = panel_width(k, v.dtype), lanes(v.dtype)
+    edges = scratch(edge_size(nr), v.dtype)
+    if tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
+        work = scratch(POINTS * DEPTH // 2 * nr, v.dtype)
+        _few_tiles(v, w, m, tiles, c, k, nr, step, work, edges)
+        return
+    u = memory.empty(POINTS * -(-k // nr) * nr * c, v.dtype)
+    _transform_weights(w, c, k, u, nr, step)
+    _products(v, u, m, tiles, c, k, nr, ROWS, edges)
 
 
 def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
