@@ -17,13 +17,16 @@ The patches are never stored: each block of them (ROWS x DEPTH) is gathered into
 is multiplied. In the memory layout NHWC the numbers (j, c) of one kernel row lie side by side, so gathering
 is copying runs of KW C numbers.
 
-3x3 kernels of stride 1 in float32 go another way, with fewer multiplications: ``nn/cpu/winograd.py``.
+Other ways, for what they fit: fewer multiplications for 3x3 kernels of stride 1 (``winograd.py``) and 5x5 ones of
+stride 2 (``phases.py``) in float32; nothing gathered at all where one side has few channels (``direct.py``).
 """
+
+from types import ModuleType
 
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
-from nn.cpu import direct, memory, winograd
+from nn.cpu import direct, memory, phases, winograd
 from nn.cpu.gemm import (
     DEPTH,
     PAD,
@@ -265,6 +268,8 @@ def conv2d_forward(
         pass
     elif _is_fast(y.shape, w, stride, precision):
         winograd.convolve(x, w, _bias(b, x), y, padding)
+    elif _is_fast(y.shape, w, stride, precision, phases):
+        phases.convolve(x, w, _bias(b, x), y, padding)
     elif direct.fits_forward(x.shape, y.shape):
         direct.forward(x, w, _bias(b, x), y, stride, padding)
     elif direct.fits_few_outputs(y.shape, stride):
@@ -294,6 +299,10 @@ def conv2d_backward(
     dy = np.ascontiguousarray(dy)
     if db is not None:
         add_column_sums(dy.reshape(-1, k), db)
+    if _is_fast(dy.shape, w, stride, precision, phases):
+        dx = memory.empty(x.shape, dy.dtype) if need_dx else None
+        phases.backward(x, w, dy, dw, dx, padding)
+        return dx
     turns = _turns(w.shape, stride, padding)
     fast = _is_fast(dy.shape, w, stride, precision)
     if fast:
@@ -347,13 +356,20 @@ def _bias(b: np.ndarray | None, x: np.ndarray) -> np.ndarray:
 
 
 def _is_fast(
-    y_shape: tuple[int, ...], w: np.ndarray, stride: tuple[int, int], precision: str
+    y_shape: tuple[int, ...],
+    w: np.ndarray,
+    stride: tuple[int, int],
+    precision: str,
+    way: ModuleType = winograd,
 ) -> bool:
-    """Whether Winograd's way is taken: where it fits, is allowed, and has enough whole tiles to pay."""
+    """Whether Winograd's way is taken: where it fits, is allowed, and has enough whole tiles to pay.
+
+    way: the module for this kernel and stride.
+    """
     n, oh, ow, _ = y_shape
     tiles = n * -(-oh // winograd.TILE) * -(-ow // winograd.TILE)
     pays = tiles >= WINOGRAD_TILES and n * oh * ow >= tiles * winograd.TILE**2 // 2
-    return precision != "exact" and pays and winograd.fits(w.shape, stride, w.dtype)
+    return precision != "exact" and pays and way.fits(w.shape, stride, w.dtype)
 
 
 def _turns(

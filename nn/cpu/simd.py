@@ -56,7 +56,22 @@ def _micro_kernel(vectors: int):
 
     @intrinsic
     def kernel(
-        typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, accumulate
+        typingctx,
+        a,
+        a0,
+        a_row,
+        a_k,
+        a_run,
+        b,
+        b0,
+        b_k,
+        b_run,
+        c,
+        c0,
+        c_row,
+        depth,
+        runs,
+        accumulate,
     ):
         if not (isinstance(a, types.Array) and a.dtype == b.dtype == c.dtype):
             return None
@@ -205,7 +220,12 @@ add_span = _span("add")
 clear_span = _span("clear")
 
 
-def sandwich(left: np.ndarray) -> Callable[..., None]:
+def sandwich_add(left: np.ndarray) -> Callable[..., None]:
+    """``sandwich`` whose result is added to what stands in dst."""
+    return sandwich(left, add=True)
+
+
+def sandwich(left: np.ndarray, *, add: bool = False) -> Callable[..., None]:
     """Builds the transform out = L d Lᵀ of a small square d of vectors, L (M, N) a matrix of constants.
 
     Called as f(src, s0, s_row, s_column, dst, d0, d_row, d_column): d[i, j] is the vector at s0 + i s_row + j s_column
@@ -275,7 +295,12 @@ def sandwich(left: np.ndarray) -> Callable[..., None]:
                 line = [half[j][i] for j in range(columns)]
                 for j in range(rows):
                     place = pointer(4, dst_, d0, d_row, d_column, i, j)
-                    store = builder.store(combine(left[j], line), place)
+                    value = combine(left[j], line)
+                    if add:
+                        old = builder.load(place)
+                        old.align = number_bytes
+                        value = builder.fadd(old, value)
+                    store = builder.store(value, place)
                     store.align = number_bytes
             return context.get_dummy_value()
 

@@ -262,7 +262,7 @@ def convolve(
     tiles = n * th * tw
     v = _points_of(x, th, tw, padding)
     m = memory.empty(POINTS * tiles * k, x.dtype)
-    _multiply(v, np.ascontiguousarray(w).reshape(-1), m, tiles, c, k)
+    multiply_points(v, np.ascontiguousarray(w).reshape(-1), m, tiles, c, k)
     if oh % TILE == 0 and ow % TILE == 0:
         _transform_output(m, tiles, n, th, tw, k, bias, y.reshape(-1), step)
         return
@@ -302,7 +302,7 @@ def correlate(
     _weight_gradient(v, d, dw.reshape(-1), tiles, c, k, nr, WEIGHT_ROWS, step, work, edges)
 
 
-def _multiply(v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int, c: int, k: int) -> None:
+def multiply_points(v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int, c: int, k: int) -> None:
     """M (36, T, K) from V (36, T, C) and the weights w (3, 3, C, K), all flat."""
     nr, step = panel_width(k, v.dtype), lanes(v.dtype)
     edges = scratch(edge_size(nr), v.dtype)

@@ -178,6 +178,11 @@ register(
             _sample(16, 48, 3, (4, 13, 8), padding=(2, 0, 1, 2), bias=False),
             _sample(160, 32, 3, (7, 7, 7)),
             _sample(48, 16, 3, (9, 6, 10), padding=(3, 0, 4, 1)),
+            # 5x5 of stride 2: whole tiles, cut ones, odd borders.
+            _sample(16, 32, 5, (4, 32, 16), stride=2, padding="same"),
+            _sample(8, 16, 5, (5, 13, 19), stride=2, padding=(2, 1, 1, 2)),
+            _sample(12, 48, (6, 5), (6, 21, 12), stride=2, padding=(0, 3, 5, 0), bias=False),
+            _sample(4, 16, (5, 6), (9, 9, 18), stride=2),
             # Few channels on one side: in, out; strides, cut borders, odd numbers of outputs.
             _sample(3, 32, 5, (5, 21, 17), stride=2, padding="same"),
             _sample(3, 40, (5, 4), (33, 19, 23), stride=(2, 1), padding=(1, 0, 2, 3)),
