@@ -8,10 +8,12 @@ pools on the same cores would wait for each other.
 
 import os
 
-# Threads that wait for the next parallel loop sleep instead of spinning. Spinning gains microseconds on an idle
-# machine; on one that does anything else, threads spin on the core that the last one still needs, and a step takes
-# several times as long. OpenMP reads this when Numba first loads it.
+# How long threads wait for the next parallel loop before they sleep. A step has some hundred loops, one right after the
+# other, and waking a thread costs more than many of them: a short wait makes a step of `lite` a quarter faster on an
+# idle machine. A long one makes it several times slower on a machine that does anything else, because threads then
+# wait on the core that the last one still needs. OpenMP reads this when Numba first loads it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 from nn.cpu.activation import (
     leaky_relu_backward,
