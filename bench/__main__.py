@@ -2,6 +2,7 @@
 
 step       a training step: time by preset, against PyTorch where it is installed
 extract    faces found, and how exactly a crop goes back into its frame
+mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
 studio     heads a second; how far the detector's landmarks lie from the true ones
 real       a swapped video measured by models that had no part in it (see the top of bench/real.py)
@@ -10,7 +11,7 @@ real       a swapped video measured by models that had no part in it (see the to
 import importlib
 import sys
 
-NAMES = ("step", "extract", "memory", "picture", "real", "recipes", "studio")
+NAMES = ("step", "extract", "memory", "mutation", "picture", "real", "recipes", "studio")
 
 
 def main(argv: list[str]) -> int:

@@ -270,10 +270,10 @@ def conv2d_forward(
         winograd.convolve(x, w, _bias(b, x), y, padding)
     elif _is_fast(y.shape, w, stride, precision, phases):
         phases.convolve(x, w, _bias(b, x), y, padding)
+    elif direct.fits_few_outputs(y.shape, stride) and w.shape[3] < w.shape[2]:
+        direct.few_outputs(x, w, _bias(b, x), y, padding)
     elif direct.fits_forward(x.shape, y.shape):
         direct.forward(x, w, _bias(b, x), y, stride, padding)
-    elif direct.fits_few_outputs(y.shape, stride):
-        direct.few_outputs(x, w, _bias(b, x), y, padding)
     elif _turns(w.shape, stride, padding) and w.shape[3] * SCATTER_GAIN <= w.shape[2]:
         _spread(x, _turned(w), y, stride, _around(w.shape, padding))
         if b is not None:

@@ -26,6 +26,7 @@ from nn.cpu.simd import (
     clear_span,
     copy_span,
     lanes,
+    store_sum,
     tile_product_1,
     tile_product_2,
 )
@@ -154,10 +155,7 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
             p, q = (first + r) // groups, (first + r) % groups * group
             valid = min(group, ow - q) * k
             if valid > 0:
-                to = ((i * oh + p) * ow + q) * k
-                copy_span(y, to, tile, r * nr, valid)
-                if bias.size:
-                    add_span(y, to, bias, 0, valid)
+                store_sum(y, ((i * oh + p) * ow + q) * k, tile, r * nr, bias, 0, valid)
 
 
 def few_outputs(
@@ -175,8 +173,10 @@ def few_outputs(
         band[:, g : g + kw, :, g * k : (g + 1) * k] = w
     hp, wp = oh + kh - 1, groups * group
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
-    tiled = np.tile(bias, group)
-    tiles = scratch(TILE_ROWS * nr, x.dtype)
+    tiled = np.zeros(2 * nr, x.dtype)
+    if bias.size:
+        tiled[: group * k] = np.tile(bias, group)
+    tiles = scratch(TILE_ROWS * nr + nr, x.dtype)
     _few_outputs(
         xp, wp, hp, c, band.reshape(-1), nr, tiled, y.reshape(-1), n, oh, ow, k, kh, seen, group, groups, tiles,
     )  # fmt: skip

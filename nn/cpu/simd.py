@@ -359,3 +359,53 @@ def transpose_tile(typingctx, src, s0, s_row, dst, d0, d_row) -> None:
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def store_sum(typingctx, dst, d0, a, a0, b, b0, count) -> None:
+    """dst[d0 + i] = a[a0 + i] + b[b0 + i] for i < count, at most two vectors, nothing beyond them touched.
+
+    a and b are read in whole vectors. The few numbers of a place's outputs are one or two such stores.
+    """
+    if not (isinstance(dst, types.Array) and dst.dtype == a.dtype == b.dtype):
+        return None
+    size = types.intp
+    signature = types.void(dst, size, a, size, b, size, size)
+
+    def codegen(context, builder, sig, args):
+        dst_, d0, a_, a0, b_, b0, count = args
+        number = context.get_value_type(sig.args[0].dtype)
+        number_bytes = sig.args[0].dtype.bitwidth // 8
+        width = VECTOR_BYTES // number_bytes
+        vector, lane, index = ir.VectorType(number, width), ir.IntType(32), ir.IntType(64)
+        bits, lanes_of = ir.VectorType(ir.IntType(1), width), ir.VectorType(ir.IntType(32), width)
+        store = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), lane, bits]),
+            f"llvm.masked.store.v{width}f{number_bytes * 8}.p0",
+        )
+
+        def pointer(position, value, start, offset):
+            array = context.make_array(sig.args[position])(context, builder, value)
+            place = builder.gep(array.data, [builder.add(start, index(offset))])
+            return builder.bitcast(place, vector.as_pointer())
+
+        def load(place):
+            value = builder.load(place)
+            value.align = number_bytes
+            return value
+
+        undefined = ir.Constant(lanes_of, ir.Undefined)
+        one = builder.insert_element(undefined, builder.trunc(count, lane), lane(0))
+        same = builder.shuffle_vector(one, undefined, ir.Constant(lanes_of, [0] * width))
+        for start in (0, width):
+            with builder.if_then(builder.icmp_signed(">", count, index(start))):
+                numbers = ir.Constant(lanes_of, list(range(start, start + width)))
+                valid = builder.icmp_signed("<", numbers, same)
+                total = builder.fadd(
+                    load(pointer(2, a_, a0, start)), load(pointer(4, b_, b0, start))
+                )
+                builder.call(store, [total, pointer(0, dst_, d0, start), lane(number_bytes), valid])
+        return context.get_dummy_value()
+
+    return signature, codegen
