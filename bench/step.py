@@ -10,7 +10,6 @@ Adam, denormals flushed. Times are medians (and minima) of the rounds; these mac
 import argparse
 import json
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("ours", "torch", "torch channels_last")
+from bench.rivals import KINDS, answer, answers, has_torch
 
 
 def main(argv: list[str]) -> int:
@@ -33,12 +32,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.worker:
         return work(options.worker, options.presets[0], options.batch)
-    if options.vs:
-        import importlib.util
-
-        if importlib.util.find_spec("torch") is None:
-            print("torch is not installed: pip install 'latentface[oracle]'", file=sys.stderr)
-            return 2
+    if options.vs and not has_torch():
+        return 2
     kinds = KINDS if options.vs else KINDS[:1]
     results = [compare(p, options.batch, options.rounds, kinds) for p in options.presets]
     for row in results:
@@ -57,35 +52,9 @@ def main(argv: list[str]) -> int:
 
 def compare(preset: str, batch: int, rounds: int, kinds: tuple[str, ...]) -> dict[str, Any]:
     """One preset: every kind in its own process, asked in turn."""
-    command = [sys.executable, "-m", "bench", "step", "--presets", preset, "--batch", str(batch)]
-    workers = {
-        kind: subprocess.Popen(
-            [*command, "--worker", kind],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for kind in kinds
-    }
-
-    def ask(kind: str) -> dict[str, float]:
-        worker = workers[kind]
-        worker.stdin.write("step\n")
-        worker.stdin.flush()
-        return json.loads(worker.stdout.readline())
-
-    times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    peaks: dict[str, float] = {}
-    for kind in kinds:
-        ask(kind)
-    for _ in range(rounds):
-        for kind in kinds:
-            answer = ask(kind)
-            times[kind].append(answer["ms"])
-            peaks[kind] = answer["peak_mib"]
-    for worker in workers.values():
-        worker.stdin.close()
-        worker.wait()
+    found = answers(["step", "--presets", preset, "--batch", str(batch)], kinds, rounds)
+    times = {kind: [a["ms"] for a in given] for kind, given in found.items()}
+    peaks = {kind: given[-1]["peak_mib"] for kind, given in found.items()}
     ours = float(np.median(times["ours"]))
     row = {
         "preset": preset,
@@ -110,13 +79,15 @@ def compare(preset: str, batch: int, rounds: int, kinds: tuple[str, ...]) -> dic
 def work(kind: str, preset: str, batch: int) -> int:
     """Answers each line of standard input with the time of one step, after one to warm up."""
     step = our_step(preset, batch) if kind == "ours" else torch_step(preset, batch, "last" in kind)
-    for _ in sys.stdin:
+
+    def once() -> dict[str, float]:
         step()
         begin = time.perf_counter()
         step()
         took = time.perf_counter() - begin
-        print(json.dumps({"ms": took * 1000, "peak_mib": peak_bytes() / 2**20}), flush=True)
-    return 0
+        return {"ms": took * 1000, "peak_mib": peak_bytes() / 2**20}
+
+    return answer(once)
 
 
 def peak_bytes() -> int:

@@ -19,7 +19,7 @@ constants; they touch every number once, which is why it pays from some 16 chann
     weights     dU[p] (C, K) = V[p]ᵀ (C, T) D[p] (T, K) with D = A dy Aᵀ,   dw = Gᵀ dU G
 
 The price is rounding: the transforms add numbers of unlike size. Measured against float64 on the layers of ``lite``
-(``python -m bench winograd``), the error of float32 is up to ten times that of the direct way. In whole numbers it is
+(``python -m bench layers``), the error of float32 is up to ten times that of the direct way. In whole numbers it is
 not exact, because G divides. float64 therefore always takes the direct way, and so does ``precision="exact"``.
 
 Sources: Winograd 1980; Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308.
