@@ -367,6 +367,8 @@ def mutants_of(path: str) -> list[Mutant]:
             continue
         if kind.startswith("ReplaceBinary") and at[0] in stars:
             continue
+        if kind == "NumberReplacer" and "reshape(- 2)" in changed:  # NumPy reads it as -1
+            continue
         seen.add(changed)
         try:
             ast.parse(changed)

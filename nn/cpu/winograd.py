@@ -51,6 +51,7 @@ TILE = 4  # pixels of a tile's side
 SEEN = TILE + 2
 POINTS = SEEN * SEEN
 FEW_TILES = 64  # up to so many, the weights are the larger side
+CACHED = 448 * 1024  # bytes of a thread's working set that stays in its L2 cache
 WEIGHT_ROWS = 4 * TILE_ROWS  # channels of a block of dU
 
 
@@ -174,9 +175,47 @@ def _transform_output(m, tiles, n, th, tw, k, bias, y, step):
                 _output(m, at + j, SEEN * tiles * k, tiles * k, y, to + j, line, k)
             if bias.size:
                 for pixel in range(TILE * TILE):
-                    place = to + pixel // TILE * line + pixel % TILE * k
-                    for j in range(k):
-                        y[place + j] += bias[j]
+                    add_span(y, to + pixel // TILE * line + pixel % TILE * k, bias, 0, k)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _in_one_go(xp, u, n, th, tw, c, k, nr, bias, y, rows, step, work, edges):
+    """All three steps for ``rows`` rows of tiles at a time, V and M never leaving the cache of their thread.
+
+    u: U (36, K / NR, C, NR). work: (threads, 36 rows TW (C + K)) numbers.
+    """
+    line, out_line = (TILE * tw + 2) * c, TILE * tw * k
+    size = (k + nr - 1) // nr * nr * c
+    for task in prange((n * th + rows - 1) // rows):
+        v = work[get_thread_id()]
+        first = task * rows
+        count = min(rows, n * th - first)
+        tiles = count * tw
+        m = POINTS * tiles * c  # where in the working space M lies
+        for row in range(first, first + count):
+            i, p = row // th, row % th
+            for q in range(tw):
+                at = (i * (TILE * th + 2) + TILE * p) * line + TILE * q * c
+                to = ((row - first) * tw + q) * c
+                for j in range(0, c, step):
+                    _pixels(xp, at + j, line, c, v, to + j, SEEN * tiles * c, tiles * c)
+        for point in range(POINTS):
+            for c0 in range(0, c, DEPTH):
+                multiply_block(
+                    v, point * tiles * c + c0, c, 1, tiles,
+                    u, point * size + c0 * nr, c * nr, nr,
+                    v, m + point * tiles * k, k, k,
+                    min(DEPTH, c - c0), c0 > 0, edges[get_thread_id()],
+                )  # fmt: skip
+        for row in range(first, first + count):
+            for q in range(tw):
+                at = m + ((row - first) * tw + q) * k
+                to = row * TILE * out_line + TILE * q * k
+                for j in range(0, k, step):
+                    _output(v, at + j, SEEN * tiles * k, tiles * k, y, to + j, out_line, k)
+                if bias.size:
+                    for pixel in range(TILE * TILE):
+                        add_span(y, to + pixel // TILE * out_line + pixel % TILE * k, bias, 0, k)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -260,14 +299,25 @@ def convolve(
     c, step = x.shape[3], lanes(x.dtype)
     th, tw = -(-oh // TILE), -(-ow // TILE)
     tiles = n * th * tw
-    v = _points_of(x, th, tw, padding)
-    m = memory.empty(POINTS * tiles * k, x.dtype)
-    multiply_points(v, np.ascontiguousarray(w).reshape(-1), m, tiles, c, k)
+    whole = y.reshape(-1)
+    if oh % TILE or ow % TILE:
+        whole = memory.empty(tiles * TILE * TILE * k, x.dtype)
+    rows = CACHED // (POINTS * tw * (c + k) * x.itemsize)
+    if rows and POINTS * c * k * x.itemsize <= CACHED:
+        nr = panel_width(k, x.dtype)
+        u = memory.empty(POINTS * -(-k // nr) * nr * c, x.dtype)
+        _transform_weights(np.ascontiguousarray(w).reshape(-1), c, k, u, nr, step)
+        xp = _padded(x, th, tw, padding)
+        work = scratch(POINTS * rows * tw * (c + k), x.dtype)
+        edges = scratch(edge_size(nr), x.dtype)
+        _in_one_go(xp, u, n, th, tw, c, k, nr, bias, whole, rows, step, work, edges)
+    else:
+        v = _points_of(x, th, tw, padding)
+        m = memory.empty(POINTS * tiles * k, x.dtype)
+        multiply_points(v, np.ascontiguousarray(w).reshape(-1), m, tiles, c, k)
+        _transform_output(m, tiles, n, th, tw, k, bias, whole, step)
     if oh % TILE == 0 and ow % TILE == 0:
-        _transform_output(m, tiles, n, th, tw, k, bias, y.reshape(-1), step)
         return
-    whole = memory.empty(n * th * tw * TILE * TILE * k, x.dtype)
-    _transform_output(m, tiles, n, th, tw, k, bias, whole, step)
     _crop(whole, TILE * th, TILE * tw, y.reshape(-1), n, oh, ow, k)
 
 
@@ -302,7 +352,9 @@ def correlate(
     _weight_gradient(v, d, dw.reshape(-1), tiles, c, k, nr, WEIGHT_ROWS, step, work, edges)
 
 
-def multiply_points(v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int, c: int, k: int) -> None:
+def multiply_points(
+    v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int, c: int, k: int
+) -> None:
     """M (36, T, K) from V (36, T, C) and the weights w (3, 3, C, K), all flat."""
     nr, step = panel_width(k, v.dtype), lanes(v.dtype)
     edges = scratch(edge_size(nr), v.dtype)
@@ -317,10 +369,16 @@ def multiply_points(v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int, c: 
 
 def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
     """V (36, T, C), flat."""
+    n, c = x.shape[0], x.shape[3]
+    v = memory.empty(POINTS * n * th * tw * c, x.dtype)
+    _transform_pixels(_padded(x, th, tw, padding), n, th, tw, c, v, lanes(x.dtype))
+    return v
+
+
+def _padded(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
+    """xp (N, 4 TH + 2, 4 TW + 2, C), flat."""
     n, h, w, c = x.shape
     hp, wp = TILE * th + 2, TILE * tw + 2
-    padded = memory.empty(n * hp * wp * c, x.dtype)
-    _pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], padded, hp, wp)
-    v = memory.empty(POINTS * n * th * tw * c, x.dtype)
-    _transform_pixels(padded, n, th, tw, c, v, lanes(x.dtype))
-    return v
+    xp = memory.empty(n * hp * wp * c, x.dtype)
+    _pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, hp, wp)
+    return xp
