@@ -30,7 +30,10 @@ class Family(StrEnum):
     flags = "flags"
 
 
-CountOption = Annotated[int, typer.Option(help="Training pictures of each subject.")]
+CountOption = Annotated[
+    int | None,
+    typer.Option(help="Training pictures of each subject; 500, and 300 of fruit, unless given."),
+]
 
 
 def studio(
@@ -105,7 +108,7 @@ def demo(
     recipe: RecipeOption = "alike",
     seed: SeedOption = 0,
     batch_size: BatchOption = 16,
-    count: CountOption = 500,
+    count: CountOption = None,
     live: Annotated[
         bool,
         typer.Option("--live", help="Render new training pictures all the while: slower steps."),
@@ -124,13 +127,13 @@ def demo(
     from swap.demo import DemoSettings
     from swap.demo import demo as run_demo
     from swap.evaluate.rendered import Rendered
-    from swap.studio.family import PAIRS
+    from swap.studio.family import PAIRS, PICTURES
 
     if minutes is None and steps is None:
         minutes = 6.0
     first, second = PAIRS[family.value]
     settings = DemoSettings(
-        Rendered(family.value, a or first, b or second, count, seed),
+        Rendered(family.value, a or first, b or second, count or PICTURES[family.value], seed),
         out or Path("out") / family.value,
         make_budget(minutes, steps),
         preset,
