@@ -85,6 +85,8 @@ TARGETS = {
     "nn/cpu/pixel_shuffle.py": Target(("PixelShuffle",), ("*_forward",), a_line=2),
     "nn/cpu/rows.py": Target(("Dense", "Conv2d"), a_line=2),
     "nn/cpu/conv.py": Target(("Conv2d",), ("conv2d_forward",), a_line=1),
+    "nn/cpu/direct.py": Target(("Conv2d",), a_line=1),
+    "nn/cpu/winograd.py": Target(("Conv2d",), a_line=1),
     "nn/cpu/gemm.py": Target(("Dense", "Conv2d"), at_most=10),
     "nn/cpu/simd.py": Target(("Dense", "PixelShuffle", "Conv2d"), at_most=10),
 }

@@ -425,7 +425,7 @@ def test_the_losses_fall(make, basis):
         sets[side] = FaceSet(images, 4 / 3)
     recipe = replace(basis, learning_rate=3e-3, prior=False)
     trainer = make(sets=sets, recipe=recipe, preset=Preset("t", 4, 32, ""), batch_size=8)
-    trainer.run(Budget(steps=60))
+    trainer.run(Budget(steps=90))
     for side in "ab":
         losses = trainer.losses[side]
         assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5]), side
