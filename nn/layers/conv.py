@@ -162,6 +162,7 @@ register(
             _sample(3, 4, 1, (2, 3, 3), init="he"),
             _sample(2, 2, 2, (2, 7, 7), stride=3),
             _sample(1, 1, 4, (1, 4, 4)),
+            _sample(2, 2, (5, 3), (1, 9, 9), stride=(2, 3), padding="same"),
         ),
         bench=_sample(64, 128, 3, (16, 16, 16), padding=1),
         torch=_torch,
@@ -172,6 +173,8 @@ register(
             _sample(70, 600, 3, (2, 41, 38), stride=2, padding="same"),
             # A border wider than the kernel: dx is no convolution then.
             _sample(5, 3, (2, 1), (2, 6, 7), padding=(3, 2, 4, 1)),
+            # Many small pictures: a task has several.
+            _sample(3, 5, 3, (203, 3, 4), stride=2, padding=1),
             # Channels in whole vectors, where a backend may compute 3x3 kernels in tiles: whole ones and cut ones.
             _sample(64, 128, 3, (3, 16, 16), padding="same"),
             _sample(32, 16, 3, (5, 11, 9), padding=1),
