@@ -41,7 +41,7 @@ from swap.provenance import Mark, SourceType, write_png
 from swap.recipe import Recipe, get_recipe
 from swap.report import write_report
 from swap.run import LOSS_PLOT, open_run
-from swap.studio.family import MIRRORED, PAIRS
+from swap.studio.family import FACES, MIRRORED, PAIRS
 from swap.train import Trainer
 
 CURVE_EVERY, CURVE_PICTURES = 20.0, 48  # seconds; pictures of each direction
@@ -159,8 +159,11 @@ def demo(
 
 
 def for_studio(recipe: Recipe, family: str) -> Recipe:
-    """The recipe for rendered pictures of a family: a mirrored face is a face, a mirrored flag is none."""
-    return recipe if MIRRORED[family] else replace(recipe, mirror=0.0)
+    """The recipe for rendered pictures of a family: a mirrored flag is no flag, and neither it nor a fruit has eyes and
+    a mouth that count more than its edge."""
+    if not MIRRORED[family]:
+        recipe = replace(recipe, mirror=0.0)
+    return recipe if FACES[family] else replace(recipe, focus=False, unusual=False)
 
 
 def point(swap: Callable[[np.ndarray, str, str], np.ndarray], pairs: Pairs) -> dict[str, float]:

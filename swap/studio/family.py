@@ -27,6 +27,8 @@ from swap.faces.align import CropDefinition, crop_matrix
 
 FAMILIES = {"heads": "a person's head", "fruit": "a fruit", "flags": "a flag in the wind"}
 PAIRS = {"heads": ("a", "b"), "fruit": ("apple", "kiwi"), "flags": ("australia", "usa")}
+# Eyes and a mouth in their places, which a recipe may look at more closely than at the rest?
+FACES = {"heads": True, "fruit": False, "flags": False}
 # A mirrored face is a face; a mirrored flag is none.
 MIRRORED = {"heads": True, "fruit": True, "flags": False}
 # Training pictures a side of a demo. A fruit only turns and is lit: with 500 or 2,000 pictures of it, swap and
