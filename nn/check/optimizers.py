@@ -102,7 +102,9 @@ def definition(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iter
     for step, found in enumerate(trajectory(spec, sample, backend, seed)):
         for name, values in found.items():
             expected = np.array([path[step][name] for path in by_weight])
-            yield _each_relative(f"{name} after step {step + 1}", values, expected)
+            past = [np.abs([path[i][name] for path in by_weight]) for i in range(step + 1)]
+            scale = np.max([*past, np.abs(start)] if name == "w" else past, axis=0)
+            yield _each_relative(f"{name} after step {step + 1}", values, expected, scale)
 
 
 def reference_equal(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iterator[Finding]:
@@ -156,10 +158,12 @@ def _says(what: str, true: bool, otherwise: str) -> Finding:
     return Finding(what, 0.0 if true else np.inf, entries=1, note="" if true else otherwise)
 
 
-def _each_relative(name: str, found: np.ndarray, expected: np.ndarray) -> Finding:
-    """Sizes differ by powers of ten from weight to weight: each is compared with its own."""
-    scale = np.abs(expected)
-    scale[scale == 0] = 1
+def _each_relative(
+    name: str, found: np.ndarray, expected: np.ndarray, scale: np.ndarray
+) -> Finding:
+    """Sizes differ by powers of ten from weight to weight: each is compared with the largest that it ever had, whose
+    rounding it still carries where it has come down to nearly 0."""
+    scale = np.where(scale == 0, 1, scale)
     finding = compare(name, found / scale, expected / scale)
     if finding.index:
         index = finding.index
