@@ -18,7 +18,7 @@ Tap = tuple[int, int, tuple[slice, slice, slice]]
 
 def _canvas(cache: Conv2dCache, oh: int, ow: int) -> tuple[np.ndarray, tuple[slice, ...]]:
     """Zeros around x, enough for every tap and every border; and where in it x lies."""
-    x, w, (sh, sw), (top, _, left, _) = cache
+    x, w, (sh, sw), (top, _, left, _), _ = cache
     n, height, width, c = x.shape
     rows = max(sh * (oh - 1) + w.shape[0], top + height)
     columns = max(sw * (ow - 1) + w.shape[1], left + width)
@@ -70,7 +70,7 @@ def _forward_as(misread: Misreading) -> Callable[[Function], Function]:
     """y of the loop that reads x, w, stride and padding wrongly; the cache is the right one."""
 
     def make(right):
-        def wrong(x, w, b, *, stride=(1, 1), padding=(0, 0, 0, 0)):
+        def wrong(x, w, b, *, stride=(1, 1), padding=(0, 0, 0, 0), precision="fast"):
             cache = Conv2dCache(x, w, stride, padding)
             oh, ow = conv2d_out_size(x.shape, w.shape, stride, padding)
             read = misread(cache)
@@ -299,7 +299,7 @@ def _(right):
 
 @mutant("conv2d_forward", "the border repeats the outermost pixels, where it should be 0", "y")
 def _(right):
-    def wrong(x, w, b, *, stride=(1, 1), padding=(0, 0, 0, 0)):
+    def wrong(x, w, b, *, stride=(1, 1), padding=(0, 0, 0, 0), precision="fast"):
         y, cache = right(x, w, b, stride=stride, padding=padding)
         if x.size:
             top, bottom, left, right_ = padding

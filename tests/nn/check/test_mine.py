@@ -127,11 +127,11 @@ def test_a_factor_that_is_in_no_table_is_told():
 
 
 def test_what_is_wrong_only_with_an_option_is_told():
-    def square_strides_only(dy, x, w, stride, padding):
+    def not_that_stride(dy, x, w, stride, padding):
         dx, dw, db = conv2d_backward(dy, x, w, stride, padding)
-        return (dx if stride[0] == stride[1] else dx * 1.1 + 0.01), dw, db
+        return (dx if stride != (2, 1) else dx * 1.1 + 0.01), dw, db
 
-    answer = mine(square_strides_only, of="conv2d_backward")
+    answer = mine(not_that_stride, of="conv2d_backward")
     assert any("wherever" in s and "stride=(2,1)" in s for s in answer.mistakes), answer
 
 
