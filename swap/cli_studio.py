@@ -133,7 +133,13 @@ def demo(
         minutes = 6.0
     first, second = PAIRS[family.value]
     settings = DemoSettings(
-        Rendered(family.value, a or first, b or second, count or PICTURES[family.value], seed),
+        Rendered(
+            family.value,
+            a or first,
+            b or second,
+            PICTURES[family.value] if count is None else count,
+            seed,
+        ),
         out or Path("out") / family.value,
         make_budget(minutes, steps),
         preset,

@@ -12,7 +12,7 @@ from nn.check.complex_step import (
     check_gradients,
     complex_step_gradients,
 )
-from nn.check.engine import CHECKS, Check, Row, checks_of, first_failure, run_all, run_check
+from nn.check.engine import CHECKS, Check, Row, checks_of, first_failure, run_check
 from nn.check.finding import Finding, compare, identical
 from nn.check.mine import Answer, mine
 
@@ -35,6 +35,5 @@ __all__ = [
     "identical",
     "make_case",
     "mine",
-    "run_all",
     "run_check",
 ]

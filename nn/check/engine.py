@@ -6,7 +6,7 @@ layer on one backend, over all samples (or random shapes).
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -219,14 +219,6 @@ def run_seeds(check: Check, spec: LayerSpec, backend: str, seeds: Iterable[int])
         comparisons=sum(r.comparisons for r in rows),
         seconds=sum(r.seconds for r in rows),
     )
-
-
-def run_all(specs: Iterable[LayerSpec], backends: Iterable[str], seed: int = 0) -> Iterator[Row]:
-    """Every check of every spec on every backend, as they are done."""
-    for spec in specs:
-        for backend in backends:
-            for check in checks_of(spec, backend):
-                yield run_check(check, spec, backend, seed)
 
 
 def first_failure(spec: LayerSpec, backend: str, seed: int = 0) -> Row | None:

@@ -147,7 +147,7 @@ def _judge(found: Outputs, truth: Outputs, right: Function, of: str, seed: int) 
     wrong = [name for name in names if _differ(found, truth, name, WRONG)]
     alike = _table(found, truth, right, of, seed, names, wrong)
     small = {key: value for key, value in truth.items() if value is not None}
-    rounding = _rounding(of, seed, small)
+    rounding = _rounding(of, seed, small) if wrong else {}
     for name in names:
         if name not in wrong:
             yield Output(name, True)

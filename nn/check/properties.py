@@ -136,28 +136,20 @@ def used_twice(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Find
 def batches(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Findings:
     """A batch is its examples one by one: y and dx side by side, dw and db added. A batch of none gives zeros.
 
-    (A loss is a mean over its batch, and refuses an empty one: see tests.)
+    (A loss is a mean over its batch, and refuses an empty one: see ``loss_batches`` and the tests.)
     """
     case = make_case(spec, sample, seed=seed, dtype=np.float32, backend=backend, integers=True)
-    whole = outcome(case)
-    n = len(case.x)
-    count = n if case.target is None else 1
-    singles = []
-    for i in range(n):
-        part = slice(i, i + 1)
-        dy = case.dy[part] if case.target is None else case.dy
-        target = None if case.target is None else case.target[part]
-        singles.append(outcome(Case(case.module, case.x[part], dy, target)))
+
+    def part(examples: slice) -> dict[str, np.ndarray]:
+        return outcome(Case(case.module, case.x[examples], case.dy[examples]))
+
+    whole, n = outcome(case), len(case.x)
+    singles = [part(slice(i, i + 1)) for i in range(n)]
     for name in whole:
-        if name in ("y", f"d{case.input_name}"):
-            pieces = [s[name] for s in singles]
-            yield identical(f"{name} of {n} examples", whole[name], np.concatenate(pieces))
-        elif case.target is None:
-            yield identical(f"{name} of {n} examples", whole[name], sum(s[name] for s in singles))
-    if count == 1 and case.target is not None:
-        return
-    empty = outcome(Case(case.module, case.x[:0], case.dy[:0]))
-    for name, found in empty.items():
+        pieces = [single[name] for single in singles]
+        together = np.concatenate(pieces) if name in ("y", "dx") else sum(pieces)
+        yield identical(f"{name} of {n} examples", whole[name], together)
+    for name, found in part(slice(0)).items():
         shape = whole[name].shape
         shape = (0, *shape[1:]) if name in ("y", "dx") else shape
         yield identical(f"{name} of no example", found, np.zeros(shape, np.float32))

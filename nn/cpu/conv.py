@@ -307,13 +307,9 @@ def conv2d_backward(
     fast = _is_fast(dy.shape, w, stride, precision)
     if fast:
         winograd.correlate(x, dy, dw, padding)
-    elif direct.fits_weights(w.shape, dy.shape, dy.dtype):
+    elif direct.fits_weights(w.shape, dy.dtype):
         direct.weights(x, dy, dw, stride, padding)
-    elif (
-        turns
-        and k <= direct.FEW
-        and direct.fits_weights((*w.shape[:2], k, 16 * c), x.shape, dy.dtype)
-    ):
+    elif turns and direct.fits_weights(_way_back(w.shape, dy.dtype), dy.dtype):
         dw += _weights_of_few_outputs(x, dy, w.shape, padding)
     elif turns and k < c:
         turned = np.zeros((*w.shape[:2], k, c), dy.dtype)
@@ -341,13 +337,18 @@ def _weights_of_few_outputs(
     x: np.ndarray, dy: np.ndarray, w_shape: tuple[int, ...], padding: tuple[int, int, int, int]
 ) -> np.ndarray:
     """dw (KH, KW, C, K) for small K: that of the way back, whose input dy has few channels, turned."""
-    kh, kw, c, k = w_shape
-    wide = -(-c // lanes(x.dtype)) * lanes(x.dtype)
-    if wide > c:
-        x = direct.widened(x, wide)
-    turned = np.zeros((kh, kw, k, wide), dy.dtype)
+    c = w_shape[2]
+    turned = np.zeros(_way_back(w_shape, dy.dtype), dy.dtype)
+    if turned.shape[3] > c:
+        x = direct.widened(x, turned.shape[3])
     direct.weights(dy, x, turned, (1, 1), _around(w_shape, padding))
     return _turned(turned[..., :c])
+
+
+def _way_back(w_shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
+    """Shape of the kernel (KH, KW, K, C) of the way back, C filled up to whole vectors."""
+    kh, kw, c, k = w_shape
+    return kh, kw, k, -(-c // lanes(dtype)) * lanes(dtype)
 
 
 def _bias(b: np.ndarray | None, x: np.ndarray) -> np.ndarray:

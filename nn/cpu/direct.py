@@ -18,6 +18,7 @@ import numpy as np
 from numba import get_thread_id, njit, prange
 
 from nn.cpu import memory
+from nn.cpu.borders import pad
 from nn.cpu.gemm import pack, panel_width, panels, scratch
 from nn.cpu.simd import (
     TILE_ROWS,
@@ -45,26 +46,10 @@ def fits_few_outputs(y_shape: tuple[int, ...], stride: tuple[int, int]) -> bool:
     return y_shape[3] <= FEW and stride == (1, 1) and y_shape[2] >= 4 * TILE_ROWS
 
 
-def fits_weights(w_shape: tuple[int, ...], y_shape: tuple[int, ...], dtype: np.dtype) -> bool:
+def fits_weights(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
     """Whether ``weights`` is for this: few channels in, outputs in whole vectors, a kernel row as long as a tile."""
     _, kw, c, k = w_shape
-    return c <= FEW and k % lanes(dtype) == 0 and kw * c >= TILE_ROWS and y_shape[2] >= 1
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _pad(x, n, h, w, c, top, left, xp, hp, wp, cp):
-    """xp (N, HP, WP, CP): x (N, H, W, C) from row ``top`` and column ``left`` on, zeros around it."""
-    for line in prange(n * hp):
-        i, row = line // hp, line % hp - top
-        at = line * wp * cp
-        clear_span(xp, at, xp, 0, wp * cp)
-        if 0 <= row < h:
-            source = (i * h + row) * w * c
-            if c == cp:
-                copy_span(xp, at + left * c, x, source, w * c)
-            else:
-                for j in range(w):
-                    copy_span(xp, at + (left + j) * cp, x, source + j * c, c)
+    return c <= FEW and k % lanes(dtype) == 0 and kw * c >= TILE_ROWS
 
 
 def padded(
@@ -73,11 +58,11 @@ def padded(
     """x (N, H, W, C) in a picture (N, height, width, channels or C) of zeros, behind the upper and left border."""
     n, h, w, c = x.shape
     channels = channels or c
-    # A tile may read a few numbers past the end, which are multiplied by zeros: they must be numbers.
-    slack = TILE_ROWS * channels * 4
+    # The last group of places may read past the end, less than a row, what is then multiplied by 0: it must be numbers.
+    slack = width * channels
     xp = memory.empty(n * height * width * channels + slack, x.dtype)
-    xp[-slack:] = 0
-    _pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, height, width, channels)
+    xp[xp.size - slack :] = 0
+    pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, height, width, channels)
     return xp
 
 

@@ -18,20 +18,20 @@ import numpy as np
 from numba import njit, prange
 
 from nn.cpu import memory
+from nn.cpu.borders import crop, pad
 from nn.cpu.gemm import edge_size, panel_width, scratch
-from nn.cpu.simd import add_span, clear_span, copy_span, lanes, sandwich_add, transpose_tile
+from nn.cpu.simd import add_span, clear_span, copy_span, lanes, sandwich_add
 from nn.cpu.winograd import (
     B_T,
     POINTS,
     SEEN,
     TILE,
     WEIGHT_ROWS,
-    _crop,
-    _pad,
     _transform_gradient,
     _transform_output,
     _transform_pixels,
     _weight_gradient,
+    exchange_sides,
     multiply_points,
 )
 
@@ -100,15 +100,6 @@ def _add_weights_from_phases(phases, kh, kw, c, k, dw):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _transposed(w, c, k, out, step):
-    """out (3, 3, K, C): every tap of w (3, 3, C, K) transposed."""
-    for task in prange(9 * (c // step)):
-        tap, i = task % 9, task // 9 * step
-        for j in range(0, k, step):
-            transpose_tile(w, (tap * c + i) * k + j, k, out, (tap * k + j) * c + i, c)
-
-
-@njit(parallel=True, cache=True, nogil=True)
 def _add_pixels(dv, n, th, tw, c, dxs, step):
     """dxs (N, 4 TH + 2, 4 TW + 2, C): the pieces B dV Bᵀ, added up where they overlap."""
     line = (TILE * tw + 2) * c
@@ -158,7 +149,7 @@ def convolve(
     out = y.reshape(-1) if whole else memory.empty(tiles * TILE * TILE * k, x.dtype)
     _transform_output(m, tiles, n, th, tw, k, bias, out, step)
     if not whole:
-        _crop(out, TILE * th, TILE * tw, y.reshape(-1), n, oh, ow, k)
+        crop(out, TILE * th, TILE * tw, y.reshape(-1), n, oh, ow, k)
 
 
 def backward(
@@ -177,7 +168,7 @@ def backward(
     flat = dy.reshape(-1)
     if oh % TILE or ow % TILE:
         flat = memory.empty(tiles * TILE * TILE * k, x.dtype)
-        _pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw)
+        pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw, k)
     v = _points_of(x, th, tw, padding)
     d = memory.empty(POINTS * -(-k // nr) * nr * tiles, x.dtype)
     _transform_gradient(flat, n, th, tw, k, d, nr, step)
@@ -190,12 +181,12 @@ def backward(
     if dx is None:
         return
     del v
-    turned = memory.empty(36 * c * k, w.dtype)
-    _transposed(_phase_weights(w), 4 * c, k, turned, step)
+    exchanged = memory.empty(36 * c * k, w.dtype)
+    exchange_sides(_phase_weights(w), 4 * c, k, exchanged, step, False)
     d = memory.empty(POINTS * tiles * k, x.dtype)
     _transform_gradient(flat, n, th, tw, k, d, k, step)
     dv = memory.empty(POINTS * tiles * 4 * c, x.dtype)
-    multiply_points(d, turned, dv, tiles, k, 4 * c)
+    multiply_points(d, exchanged, dv, tiles, k, 4 * c)
     hs, ws = TILE * th + 2, TILE * tw + 2
     dxs = memory.empty(n * hs * ws * 4 * c, x.dtype)
     _add_pixels(dv, n, th, tw, 4 * c, dxs, step)

@@ -29,6 +29,7 @@ import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn.cpu import memory
+from nn.cpu.borders import crop, pad
 from nn.cpu.gemm import (
     DEPTH,
     ROWS,
@@ -40,8 +41,6 @@ from nn.cpu.gemm import (
 from nn.cpu.simd import (
     TILE_ROWS,
     add_span,
-    clear_span,
-    copy_span,
     lanes,
     sandwich,
     transpose_tile,
@@ -92,28 +91,6 @@ def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> 
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _pad(x, n, h, w, c, top, left, xp, hp, wp):
-    """xp (N, HP, WP, C): x (N, H, W, C) from row ``top`` and column ``left`` on, zeros around it."""
-    for line in prange(n * hp):
-        i, row = line // hp, line % hp - top
-        at = line * wp * c
-        if 0 <= row < h:
-            clear_span(xp, at, xp, 0, left * c)
-            copy_span(xp, at + left * c, x, (i * h + row) * w * c, w * c)
-            clear_span(xp, at + (left + w) * c, xp, 0, (wp - left - w) * c)
-        else:
-            clear_span(xp, at, xp, 0, wp * c)
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _crop(yp, hp, wp, y, n, h, w, k):
-    """y (N, H, W, K): the upper left of each picture of yp (N, HP, WP, K)."""
-    for line in prange(n * h):
-        i, row = line // h, line % h
-        copy_span(y, line * w * k, yp, (i * hp + row) * wp * k, w * k)
-
-
-@njit(parallel=True, cache=True, nogil=True)
 def _transform_pixels(xp, n, th, tw, c, v, step):
     """V (36, T, C) from the padded pixels xp (N, 4 TH + 2, 4 TW + 2, C); ``step``: numbers of a vector."""
     line = (TILE * tw + 2) * c
@@ -138,12 +115,13 @@ def _transform_weights(w, c, k, u, nr, step):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _turn(w, c, k, out, step):
-    """out (3, 3, K, C): the kernel w (3, 3, C, K) turned by 180 degrees, its sides exchanged."""
+def exchange_sides(w, c, k, out, step, turn) -> None:
+    """out (3, 3, K, C): the kernel w (3, 3, C, K) with its sides exchanged, and turned by 180 degrees where asked."""
     for task in prange(9 * (c // step)):
         tap, i = task % 9, task // 9 * step
+        to = 8 - tap if turn else tap
         for j in range(0, k, step):
-            transpose_tile(w, (tap * c + i) * k + j, k, out, ((8 - tap) * k + j) * c + i, c)
+            transpose_tile(w, (tap * c + i) * k + j, k, out, (to * k + j) * c + i, c)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -318,7 +296,7 @@ def convolve(
         _transform_output(m, tiles, n, th, tw, k, bias, whole, step)
     if oh % TILE == 0 and ow % TILE == 0:
         return
-    _crop(whole, TILE * th, TILE * tw, y.reshape(-1), n, oh, ow, k)
+    crop(whole, TILE * th, TILE * tw, y.reshape(-1), n, oh, ow, k)
 
 
 def spread(
@@ -327,7 +305,9 @@ def spread(
     """dx (N, H, W, C): the adjoint of ``convolve`` with w (3, 3, C, K) and that padding, of dy (N, OH, OW, K)."""
     c, k = w.shape[2:]
     turned = memory.empty((3, 3, k, c), w.dtype)
-    _turn(np.ascontiguousarray(w).reshape(-1), c, k, turned.reshape(-1), lanes(w.dtype))
+    exchange_sides(
+        np.ascontiguousarray(w).reshape(-1), c, k, turned.reshape(-1), lanes(w.dtype), True
+    )
     around = tuple(2 - p for p in padding)
     convolve(dy, turned, np.empty(0, dy.dtype), dx, around)
 
@@ -344,7 +324,7 @@ def correlate(
     flat = dy.reshape(-1)
     if oh % TILE or ow % TILE:
         flat = memory.empty(tiles * TILE * TILE * k, x.dtype)
-        _pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw)
+        pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw, k)
     d = memory.empty(POINTS * -(-k // nr) * nr * tiles, x.dtype)
     _transform_gradient(flat, n, th, tw, k, d, nr, step)
     work = scratch(POINTS * WEIGHT_ROWS * nr + 9 * step, x.dtype)
@@ -380,5 +360,5 @@ def _padded(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int])
     n, h, w, c = x.shape
     hp, wp = TILE * th + 2, TILE * tw + 2
     xp = memory.empty(n * hp * wp * c, x.dtype)
-    _pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, hp, wp)
+    pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, hp, wp, c)
     return xp

@@ -194,6 +194,7 @@ register(
             _sample(24, 2, (3, 7), (2, 9, 40), padding=(1, 0, 3, 5)),
             _sample(8, 3, 5, (2, 40, 33), padding=2, bias=False),
             _sample(5, 7, 3, (2, 12, 35)),
+            _sample(16, 3, (1, 40), (1, 4, 80)),
         ),
     )
 )

@@ -25,6 +25,9 @@ def test_every_mistake_is_rejected(wrong):
     for backend in backends_of(wrong):
         row = reject(wrong, backend)
         assert row is not None, f"nothing saw on {backend} that {wrong.name}"
+        assert not row.error, (
+            row.error
+        )  # a mistake that cannot even be made would be rejected for the wrong reason
         assert wrong.of.split("_")[0].split(".")[0].lower() in row.sentence().lower().replace(
             " ", ""
         )

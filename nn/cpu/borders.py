@@ -1,0 +1,34 @@
+"""A picture with its border of zeros written out, and without it: kernels then need no test for an edge."""
+
+from numba import njit, prange
+
+from nn.cpu.simd import clear_span, copy_span
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def pad(x, n, h, w, c, top, left, xp, hp, wp, cp) -> None:
+    """xp (N, HP, WP, CP): x (N, H, W, C) from row ``top`` and column ``left`` on, zeros around it and, where CP > C,
+    in the further channels."""
+    for line in prange(n * hp):
+        i, row = line // hp, line % hp - top
+        at = line * wp * cp
+        if not 0 <= row < h:
+            clear_span(xp, at, xp, 0, wp * cp)
+            continue
+        source = (i * h + row) * w * c
+        clear_span(xp, at, xp, 0, left * cp)
+        if c == cp:
+            copy_span(xp, at + left * c, x, source, w * c)
+        else:
+            clear_span(xp, at + left * cp, xp, 0, w * cp)
+            for j in range(w):
+                copy_span(xp, at + (left + j) * cp, x, source + j * c, c)
+        clear_span(xp, at + (left + w) * cp, xp, 0, (wp - left - w) * cp)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def crop(yp, hp, wp, y, n, h, w, k) -> None:
+    """y (N, H, W, K): the upper left of each picture of yp (N, HP, WP, K)."""
+    for line in prange(n * h):
+        i, row = line // h, line % h
+        copy_span(y, line * w * k, yp, (i * hp + row) * wp * k, w * k)
