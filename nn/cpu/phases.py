@@ -19,7 +19,7 @@ from numba import njit, prange
 
 from nn.cpu import memory
 from nn.cpu.borders import crop, pad
-from nn.cpu.gemm import edge_size, panel_width, scratch
+from nn.cpu.gemm import PAD, edge_size, panel_width, scratch
 from nn.cpu.simd import add_span, clear_span, copy_span, lanes, sandwich_add
 from nn.cpu.winograd import (
     B_T,
@@ -32,6 +32,7 @@ from nn.cpu.winograd import (
     _transform_pixels,
     _weight_gradient,
     exchange_sides,
+    matrices,
     multiply_points,
 )
 
@@ -104,7 +105,7 @@ def _add_pixels(dv, n, th, tw, c, dxs, step):
     """dxs (N, 4 TH + 2, 4 TW + 2, C): the pieces B dV Bᵀ, added up where they overlap."""
     line = (TILE * tw + 2) * c
     picture = (TILE * th + 2) * line
-    tiles = n * th * tw
+    point = n * th * tw * c + PAD
     for i in prange(n):
         clear_span(dxs, i * picture, dxs, 0, picture)
         for p in range(th):
@@ -112,7 +113,7 @@ def _add_pixels(dv, n, th, tw, c, dxs, step):
                 at = ((i * th + p) * tw + q) * c
                 to = i * picture + TILE * p * line + TILE * q * c
                 for j in range(0, c, step):
-                    _pixels_back(dv, at + j, SEEN * tiles * c, tiles * c, dxs, to + j, line, c)
+                    _pixels_back(dv, at + j, SEEN * point, point, dxs, to + j, line, c)
 
 
 def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
@@ -121,7 +122,7 @@ def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, in
     hs, ws = TILE * th + 2, TILE * tw + 2
     xs = memory.empty(n * hs * ws * 4 * c, x.dtype)
     _to_phases(x.reshape(-1), n, h, w, c, padding[0], padding[2], xs, hs, ws)
-    v = memory.empty(POINTS * n * th * tw * 4 * c, x.dtype)
+    v = matrices(n * th * tw * 4 * c, x.dtype)
     _transform_pixels(xs, n, th, tw, 4 * c, v, lanes(x.dtype))
     return v
 
@@ -143,7 +144,7 @@ def convolve(
     th, tw = -(-oh // TILE), -(-ow // TILE)
     tiles = n * th * tw
     v = _points_of(x, th, tw, padding)
-    m = memory.empty(POINTS * tiles * k, x.dtype)
+    m = matrices(tiles * k, x.dtype)
     multiply_points(v, _phase_weights(w), m, tiles, 4 * c, k)
     whole = oh % TILE == 0 and ow % TILE == 0
     out = y.reshape(-1) if whole else memory.empty(tiles * TILE * TILE * k, x.dtype)
@@ -170,11 +171,11 @@ def backward(
         flat = memory.empty(tiles * TILE * TILE * k, x.dtype)
         pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw, k)
     v = _points_of(x, th, tw, padding)
-    d = memory.empty(POINTS * -(-k // nr) * nr * tiles, x.dtype)
+    d = matrices(-(-k // nr) * nr * tiles, x.dtype)
     _transform_gradient(flat, n, th, tw, k, d, nr, step)
     phases = memory.empty(36 * c * k, x.dtype)
     phases[...] = 0
-    work = scratch(POINTS * WEIGHT_ROWS * nr + 9 * step, x.dtype)
+    work = scratch(POINTS * (WEIGHT_ROWS * nr + PAD) + 9 * step, x.dtype)
     edges = scratch(edge_size(nr), x.dtype)
     _weight_gradient(v, d, phases, tiles, 4 * c, k, nr, WEIGHT_ROWS, step, work, edges)
     _add_weights_from_phases(phases, kh, kw, c, k, dw.reshape(-1))
@@ -183,9 +184,9 @@ def backward(
     del v
     exchanged = memory.empty(36 * c * k, w.dtype)
     exchange_sides(_phase_weights(w), 4 * c, k, exchanged, step, False)
-    d = memory.empty(POINTS * tiles * k, x.dtype)
+    d = matrices(tiles * k, x.dtype)
     _transform_gradient(flat, n, th, tw, k, d, k, step)
-    dv = memory.empty(POINTS * tiles * 4 * c, x.dtype)
+    dv = matrices(tiles * 4 * c, x.dtype)
     multiply_points(d, exchanged, dv, tiles, k, 4 * c)
     hs, ws = TILE * th + 2, TILE * tw + 2
     dxs = memory.empty(n * hs * ws * 4 * c, x.dtype)

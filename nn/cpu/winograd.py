@@ -32,6 +32,7 @@ from nn.cpu import memory
 from nn.cpu.borders import crop, pad
 from nn.cpu.gemm import (
     DEPTH,
+    PAD,
     ROWS,
     edge_size,
     multiply_block,
@@ -94,24 +95,24 @@ def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> 
 def _transform_pixels(xp, n, th, tw, c, v, step):
     """V (36, T, C) from the padded pixels xp (N, 4 TH + 2, 4 TW + 2, C); ``step``: numbers of a vector."""
     line = (TILE * tw + 2) * c
-    tiles = n * th * tw
+    point = n * th * tw * c + PAD
     for row in prange(n * th):
         i, p = row // th, row % th
         for q in range(tw):
             at = (i * (TILE * th + 2) + TILE * p) * line + TILE * q * c
             to = (row * tw + q) * c
             for j in range(0, c, step):
-                _pixels(xp, at + j, line, c, v, to + j, SEEN * tiles * c, tiles * c)
+                _pixels(xp, at + j, line, c, v, to + j, SEEN * point, point)
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def _transform_weights(w, c, k, u, nr, step):
     """U (36, K / NR, C, NR), each point in panels, from the weights w (3, 3, C, K)."""
+    point = (k + nr - 1) // nr * nr * c + PAD
     for i in prange(c):
         for j in range(0, k, step):
             to = (j // nr * c + i) * nr + j % nr
-            size = (k + nr - 1) // nr * nr * c
-            _weights(w, i * k + j, 3 * c * k, c * k, u, to, SEEN * size, size)
+            _weights(w, i * k + j, 3 * c * k, c * k, u, to, SEEN * point, point)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -128,15 +129,16 @@ def exchange_sides(w, c, k, out, step, turn) -> None:
 def _products(v, u, m, tiles, c, k, nr, block, edges):
     """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points."""
     blocks = (tiles + block - 1) // block
-    size = (k + nr - 1) // nr * nr * c
+    v_point, u_point = tiles * c + PAD, (k + nr - 1) // nr * nr * c + PAD
+    m_point = tiles * k + PAD
     for task in prange(POINTS * blocks):
         point, first = task // blocks, task % blocks * block
         rows = min(block, tiles - first)
         for c0 in range(0, c, DEPTH):
             multiply_block(
-                v, (point * tiles + first) * c + c0, c, 1, rows,
-                u, point * size + c0 * nr, c * nr, nr,
-                m, (point * tiles + first) * k, k, k,
+                v, point * v_point + first * c + c0, c, 1, rows,
+                u, point * u_point + c0 * nr, c * nr, nr,
+                m, point * m_point + first * k, k, k,
                 min(DEPTH, c - c0), c0 > 0, edges[get_thread_id()],
             )  # fmt: skip
 
@@ -145,12 +147,13 @@ def _products(v, u, m, tiles, c, k, nr, block, edges):
 def _transform_output(m, tiles, n, th, tw, k, bias, y, step):
     """y (N, 4 TH, 4 TW, K) from M (36, T, K), plus the bias (K) where there is one."""
     line = TILE * tw * k
+    point = tiles * k + PAD
     for row in prange(n * th):
         for q in range(tw):
             at = (row * tw + q) * k
             to = row * TILE * line + TILE * q * k
             for j in range(0, k, step):
-                _output(m, at + j, SEEN * tiles * k, tiles * k, y, to + j, line, k)
+                _output(m, at + j, SEEN * point, point, y, to + j, line, k)
             if bias.size:
                 for pixel in range(TILE * TILE):
                     add_span(y, to + pixel // TILE * line + pixel % TILE * k, bias, 0, k)
@@ -163,26 +166,27 @@ def _in_one_go(xp, u, n, th, tw, c, k, nr, bias, y, rows, step, work, edges):
     u: U (36, K / NR, C, NR). work: (threads, 36 rows TW (C + K)) numbers.
     """
     line, out_line = (TILE * tw + 2) * c, TILE * tw * k
-    size = (k + nr - 1) // nr * nr * c
+    u_point = (k + nr - 1) // nr * nr * c + PAD
     for task in prange((n * th + rows - 1) // rows):
         v = work[get_thread_id()]
         first = task * rows
         count = min(rows, n * th - first)
         tiles = count * tw
-        m = POINTS * tiles * c  # where in the working space M lies
+        v_point, m_point = tiles * c + PAD, tiles * k + PAD
+        m = POINTS * v_point  # where in the working space M lies
         for row in range(first, first + count):
             i, p = row // th, row % th
             for q in range(tw):
                 at = (i * (TILE * th + 2) + TILE * p) * line + TILE * q * c
                 to = ((row - first) * tw + q) * c
                 for j in range(0, c, step):
-                    _pixels(xp, at + j, line, c, v, to + j, SEEN * tiles * c, tiles * c)
+                    _pixels(xp, at + j, line, c, v, to + j, SEEN * v_point, v_point)
         for point in range(POINTS):
             for c0 in range(0, c, DEPTH):
                 multiply_block(
-                    v, point * tiles * c + c0, c, 1, tiles,
-                    u, point * size + c0 * nr, c * nr, nr,
-                    v, m + point * tiles * k, k, k,
+                    v, point * v_point + c0, c, 1, tiles,
+                    u, point * u_point + c0 * nr, c * nr, nr,
+                    v, m + point * m_point, k, k,
                     min(DEPTH, c - c0), c0 > 0, edges[get_thread_id()],
                 )  # fmt: skip
         for row in range(first, first + count):
@@ -190,7 +194,7 @@ def _in_one_go(xp, u, n, th, tw, c, k, nr, bias, y, rows, step, work, edges):
                 at = m + ((row - first) * tw + q) * k
                 to = row * TILE * out_line + TILE * q * k
                 for j in range(0, k, step):
-                    _output(v, at + j, SEEN * tiles * k, tiles * k, y, to + j, out_line, k)
+                    _output(v, at + j, SEEN * m_point, m_point, y, to + j, out_line, k)
                 if bias.size:
                     for pixel in range(TILE * TILE):
                         add_span(y, to + pixel // TILE * out_line + pixel % TILE * k, bias, 0, k)
@@ -201,25 +205,26 @@ def _transform_gradient(dy, n, th, tw, k, d, nr, step):
     """D (36, K / NR, T, NR), each point in panels, from dy (N, 4 TH, 4 TW, K)."""
     line = TILE * tw * k
     tiles = n * th * tw
-    size = (k + nr - 1) // nr * nr * tiles
+    point = (k + nr - 1) // nr * nr * tiles + PAD
     for row in prange(n * th):
         for q in range(tw):
             at = row * TILE * line + TILE * q * k
             tile = row * tw + q
             for j in range(0, k, step):
                 to = (j // nr * tiles + tile) * nr + j % nr
-                _output_back(dy, at + j, line, k, d, to, SEEN * size, size)
+                _output_back(dy, at + j, line, k, d, to, SEEN * point, point)
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work, edges):
     """dw (3, 3, C, K) += Gᵀ dU G with dU[p] = V[p]ᵀ (C, T) D[p] (T, K), block by block: dU is never written out.
 
-    work: (threads, 36 block NR + 9 step) numbers.
+    work: (threads, 36 (block NR + PAD) + 9 step) numbers.
     """
     blocks = (c + block - 1) // block
     panels = (k + nr - 1) // nr
-    part = POINTS * block * nr
+    v_point, d_point, du_point = tiles * c + PAD, panels * nr * tiles + PAD, block * nr + PAD
+    part = POINTS * du_point
     for task in prange(blocks * panels):
         du = work[get_thread_id()]
         first, panel = task % blocks * block, task // blocks
@@ -227,15 +232,15 @@ def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work, edges):
         for point in range(POINTS):
             for t0 in range(0, tiles, DEPTH):
                 multiply_block(
-                    v, (point * tiles + t0) * c + first, 1, c, rows,
-                    d, ((point * panels + panel) * tiles + t0) * nr, 0, nr,
-                    du, point * block * nr, nr, columns,
+                    v, point * v_point + t0 * c + first, 1, c, rows,
+                    d, point * d_point + (panel * tiles + t0) * nr, 0, nr,
+                    du, point * du_point, nr, columns,
                     min(DEPTH, tiles - t0), t0 > 0, edges[get_thread_id()],
                 )  # fmt: skip
         for i in range(rows):
             for j in range(0, columns, step):
                 _weights_back(
-                    du, i * nr + j, SEEN * block * nr, block * nr, du, part, 3 * step, step
+                    du, i * nr + j, SEEN * du_point, du_point, du, part, 3 * step, step
                 )
                 for tap in range(9):
                     add_span(
@@ -248,9 +253,10 @@ def _few_tiles(v, w, m, tiles, c, k, nr, step, work, edges):
     """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points, straight from the weights w (3, 3, C, K).
 
     Where the tiles are few, U is the largest array by far and is used only once: each thread makes it panel by panel,
-    DEPTH / 2 channels at a time, in a corner of its cache. work: (threads, 36 NR DEPTH / 2) numbers.
+    DEPTH / 2 channels at a time, in a corner of its cache. work: (threads, 36 (NR DEPTH / 2 + PAD)) numbers.
     """
     deep = DEPTH // 2
+    v_point, u_point, m_point = tiles * c + PAD, deep * nr + PAD, tiles * k + PAD
     for panel in prange((k + nr - 1) // nr):
         u = work[get_thread_id()]
         columns = min(nr, k - panel * nr)
@@ -259,14 +265,23 @@ def _few_tiles(v, w, m, tiles, c, k, nr, step, work, edges):
             for i in range(depth):
                 for j in range(0, columns, step):
                     at = (c0 + i) * k + panel * nr + j
-                    _weights(w, at, 3 * c * k, c * k, u, i * nr + j, SEEN * deep * nr, deep * nr)
+                    _weights(w, at, 3 * c * k, c * k, u, i * nr + j, SEEN * u_point, u_point)
             for point in range(POINTS):
                 multiply_block(
-                    v, point * tiles * c + c0, c, 1, tiles,
-                    u, point * deep * nr, 0, nr,
-                    m, point * tiles * k + panel * nr, k, columns,
+                    v, point * v_point + c0, c, 1, tiles,
+                    u, point * u_point, 0, nr,
+                    m, point * m_point + panel * nr, k, columns,
                     depth, c0 > 0, edges[get_thread_id()],
                 )  # fmt: skip
+
+
+def matrices(numbers: int, dtype: np.dtype) -> np.ndarray:
+    """Memory for a matrix of so many numbers at each of the 36 points.
+
+    A transform writes to all 36 in turn. A power of two apart they would fall into one set of the cache and drive each
+    other out, so PAD numbers lie between them.
+    """
+    return memory.empty(POINTS * (numbers + PAD), dtype)
 
 
 def convolve(
@@ -283,15 +298,15 @@ def convolve(
     rows = CACHED // (POINTS * tw * (c + k) * x.itemsize)
     if rows and POINTS * c * k * x.itemsize <= CACHED:
         nr = panel_width(k, x.dtype)
-        u = memory.empty(POINTS * -(-k // nr) * nr * c, x.dtype)
+        u = matrices(-(-k // nr) * nr * c, x.dtype)
         _transform_weights(np.ascontiguousarray(w).reshape(-1), c, k, u, nr, step)
         xp = _padded(x, th, tw, padding)
-        work = scratch(POINTS * rows * tw * (c + k), x.dtype)
+        work = scratch(POINTS * (rows * tw * (c + k) + 2 * PAD), x.dtype)
         edges = scratch(edge_size(nr), x.dtype)
         _in_one_go(xp, u, n, th, tw, c, k, nr, bias, whole, rows, step, work, edges)
     else:
         v = _points_of(x, th, tw, padding)
-        m = memory.empty(POINTS * tiles * k, x.dtype)
+        m = matrices(tiles * k, x.dtype)
         multiply_points(v, np.ascontiguousarray(w).reshape(-1), m, tiles, c, k)
         _transform_output(m, tiles, n, th, tw, k, bias, whole, step)
     if oh % TILE == 0 and ow % TILE == 0:
@@ -325,9 +340,9 @@ def correlate(
     if oh % TILE or ow % TILE:
         flat = memory.empty(tiles * TILE * TILE * k, x.dtype)
         pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw, k)
-    d = memory.empty(POINTS * -(-k // nr) * nr * tiles, x.dtype)
+    d = matrices(-(-k // nr) * nr * tiles, x.dtype)
     _transform_gradient(flat, n, th, tw, k, d, nr, step)
-    work = scratch(POINTS * WEIGHT_ROWS * nr + 9 * step, x.dtype)
+    work = scratch(POINTS * (WEIGHT_ROWS * nr + PAD) + 9 * step, x.dtype)
     edges = scratch(edge_size(nr), x.dtype)
     _weight_gradient(v, d, dw.reshape(-1), tiles, c, k, nr, WEIGHT_ROWS, step, work, edges)
 
@@ -339,10 +354,10 @@ def multiply_points(
     nr, step = panel_width(k, v.dtype), lanes(v.dtype)
     edges = scratch(edge_size(nr), v.dtype)
     if tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
-        work = scratch(POINTS * DEPTH // 2 * nr, v.dtype)
+        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), v.dtype)
         _few_tiles(v, w, m, tiles, c, k, nr, step, work, edges)
         return
-    u = memory.empty(POINTS * -(-k // nr) * nr * c, v.dtype)
+    u = matrices(-(-k // nr) * nr * c, v.dtype)
     _transform_weights(w, c, k, u, nr, step)
     _products(v, u, m, tiles, c, k, nr, ROWS, edges)
 
@@ -350,7 +365,7 @@ def multiply_points(
 def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
     """V (36, T, C), flat."""
     n, c = x.shape[0], x.shape[3]
-    v = memory.empty(POINTS * n * th * tw * c, x.dtype)
+    v = matrices(n * th * tw * c, x.dtype)
     _transform_pixels(_padded(x, th, tw, padding), n, th, tw, c, v, lanes(x.dtype))
     return v
 
