@@ -10,9 +10,10 @@ net.backward(nn.MSE().backward(1.0, loss_cache), cache)
 
 from nn.backend import get_backend
 from nn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from nn.layer import REGISTRY, Layer, LayerSpec, Sample, Sequential, register
+from nn.layer import REGISTRY, Layer, LayerSpec, Sample, register
 from nn.layers import (
     Conv2d,
+    ConvBlock,
     Dense,
     Flatten,
     LeakyReLU,
@@ -25,6 +26,7 @@ from nn.layers import (
 from nn.losses import MAE, MSE, BCEWithLogits, Loss
 from nn.optim import SGD, Adam, Optimizer
 from nn.parameter import Arena, Parameter
+from nn.sequential import Sequential
 from nn.summary import summary
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "BCEWithLogits",
     "CheckpointError",
     "Conv2d",
+    "ConvBlock",
     "Dense",
     "Flatten",
     "Layer",

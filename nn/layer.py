@@ -1,4 +1,4 @@
-"""The contract that every layer keeps, chains of layers, and the registry of all of them.
+"""The contract that every layer keeps, and the registry of all of them. Chains of layers: ``nn/sequential.py``.
 
     y, cache = layer.forward(x)         dx = layer.backward(dy, cache)
 
@@ -137,73 +137,6 @@ class Layer:
         return f"{type(self).__name__}()"
 
 
-class Sequential(Layer):
-    """Layers one after the other: y = fn(... f2(f1(x))). Its cache is the list of their caches.
-
-    Give layers, or (name, layer) pairs; an unnamed one is called by its kind and position, ``conv2d1``.
-    """
-
-    def __init__(self, *layers: "Layer | tuple[str, Layer]") -> None:
-        self.layers: list[tuple[str, Layer]] = []
-        for position, item in enumerate(layers, start=1):
-            name, layer = (
-                item
-                if isinstance(item, tuple)
-                else (f"{type(item).__name__.lower()}{position}", item)
-            )
-            if name in (n for n, _ in self.layers):
-                raise ValueError(f"two layers of one Sequential are named {name!r}")
-            self.layers.append((name, layer))
-
-    def children(self) -> Iterator[tuple[str, Layer]]:
-        yield from self.layers
-
-    def forward(self, x: np.ndarray, *, train: bool = True) -> tuple[np.ndarray, Cache | None]:
-        caches = []
-        for _, layer in self.layers:
-            x, cache = layer.forward(x, train=train)
-            caches.append(cache)
-        return x, (Cache(x.shape, x.dtype, caches) if train else None)
-
-    def _backward(self, dy: np.ndarray, saved: list[Cache], need_dx: bool) -> np.ndarray | None:
-        first = 0 if need_dx else self._first_trained()
-        for i in range(len(self.layers) - 1, first - 1, -1):
-            dy = self.layers[i][1].backward(dy, saved[i], need_dx=need_dx or i > first)
-        return dy if need_dx else None
-
-    def _first_trained(self) -> int:
-        """Index of the first layer with parameters: nothing below it needs a gradient."""
-        for i, (_, layer) in enumerate(self.layers):
-            if layer.parameters():
-                return i
-        return len(self.layers)
-
-    def check_input(self, x: np.ndarray) -> None:
-        if self.layers:
-            self.layers[0][1].check_input(x)
-
-    def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        for _, layer in self.layers:
-            shape = layer.out_shape(shape)
-        return shape
-
-    def macs(self, shape: tuple[int, ...]) -> int:
-        total = 0
-        for _, layer in self.layers:
-            total += layer.macs(shape)
-            shape = layer.out_shape(shape)
-        return total
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __getitem__(self, key: int | str) -> Layer:
-        return dict(self.layers)[key] if isinstance(key, str) else self.layers[key][1]
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(f'{name}={layer!r}' for name, layer in self.layers)})"
-
-
 @dataclass(frozen=True)
 class Sample:
     """One way to build a layer, and one input shape (batch included) to try it on."""
@@ -223,6 +156,8 @@ class LayerSpec:
     samples    small ones: every option, odd and even sizes
     linear     y is linear in x (biases apart), so the adjoint identity <A x, dy> = <x, A^T dy> must hold
     kinks      values of x (for a loss: of y - target) where the slope jumps; random inputs keep away from them
+    near_kink  of what has kinks inside: ``near_kink(layer, x)`` says which numbers of y come from so near a kink that
+               rounding may decide their slope; a random dy is 0 there
     bench      a sample of realistic size
     deep       sizes beyond every block of a fast backend's loops, and other corners of its paths
     slopes     of what has kinks: ``slopes(layer)`` gives the documented slope just below, at and just above one
@@ -240,6 +175,7 @@ class LayerSpec:
     linear: bool = False
     kinks: tuple[float, ...] = field(default=())
     slopes: Callable[[Any], tuple[float, float, float]] | None = None
+    near_kink: Callable[[Any, np.ndarray], np.ndarray] | None = None
     deep: tuple[Sample, ...] = ()
 
     @property

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn.layer import Layer, Sequential
+from nn.layer import Layer
+from nn.sequential import Sequential
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def adapt(function: Function, of: str, spec: LayerSpec) -> Function:
             return function(**_bind(function, of, parameters, arguments, known))
 
         return forward
-    if spec.kind == "loss" or spec.op not in ("conv2d", "dense"):
+    if spec.kind == "loss" or spec.op not in ("conv2d", "conv_block", "dense"):
         return _adapt_plain(function, of, spec, parameters, known)
     return _adapt_layer(function, of, parameters, known)
 
@@ -95,7 +95,7 @@ def _adapt_plain(
 
 
 def _adapt_layer(function: Function, of: str, parameters: dict, known: list[str]) -> Function:
-    """Convolution and dense: gradients are added to what is given, or come back as (dx, dw, db)."""
+    """Convolution, its block and dense: gradients are added to what is given, or come back as (dx, dw, db)."""
     latest: list[Call] = []
     takes_dw = any(name in parameters for name in ("dw", *ALIASES["dw"]))
     takes_need_dx = "need_dx" in parameters

@@ -3,7 +3,8 @@
 A case is a pure function of (seed, layer, sample), so one that failed can be run again by itself.
 Its numbers are of two kinds:
 
-    normal      weights, biases, x and dy ~ N(0, 1), and x at least MARGIN away from every kink
+    normal      weights, biases, x and dy ~ N(0, 1), and x at least MARGIN away from every kink; where the kinks lie
+                inside a layer, dy is 0 for what comes from near them
     integers    all of them whole numbers in -3 .. 3, kinks included: what a layer multiplies and
                 adds is then exact, even in float32, so backends must agree bit for bit
 
@@ -103,7 +104,10 @@ def make_case(
         p.grad = np.zeros_like(p.value)
     if not integers:
         x = _away_from(x, spec.kinks)
-    return Case(module, x, draw(module.out_shape(x.shape)))
+    dy = draw(module.out_shape(x.shape))
+    if spec.near_kink is not None and not integers:
+        dy[spec.near_kink(module, x)] = 0
+    return Case(module, x, dy)
 
 
 def _away_from(x: np.ndarray, kinks: tuple[float, ...]) -> np.ndarray:

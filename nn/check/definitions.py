@@ -49,6 +49,14 @@ def _products(layer: Any, x: np.ndarray, y_shape: tuple[int, ...]) -> Any:
                 yield (n, p, q, k), (i, j, c), (r, s)
 
 
+def conv_block(layer: Any, x: np.ndarray) -> np.ndarray:
+    """The convolution, then the slope of each number below 0, then each number's place in the shuffle."""
+    z = conv2d(layer.conv, x)
+    for index in np.ndindex(z.shape):
+        z[index] *= 1.0 if z[index] > 0 else layer.negative_slope
+    return shuffled(z, layer.factor)
+
+
 def dense(layer: Any, x: np.ndarray) -> np.ndarray:
     """y[n, o] = b[o] + sum over i of x[n, i] w[i, o]."""
     w, b = layer.weight.value, layer.bias
@@ -61,9 +69,13 @@ def dense(layer: Any, x: np.ndarray) -> np.ndarray:
 
 def pixel_shuffle(layer: Any, x: np.ndarray) -> np.ndarray:
     """y[n, R h + i, R w + j, c] = x[n, h, w, (R i + j) C + c]."""
-    r = layer.factor
-    y = np.empty(layer.out_shape(x.shape))
-    channels = y.shape[3]
+    return shuffled(x, layer.factor)
+
+
+def shuffled(x: np.ndarray, r: int) -> np.ndarray:
+    """What ``pixel_shuffle`` says, for R = r."""
+    height, width, channels = x.shape[1] * r, x.shape[2] * r, x.shape[3] // r**2
+    y = np.empty((len(x), height, width, channels))
     for n, row, column, c in np.ndindex(y.shape):
         (h, i), (w, j) = divmod(row, r), divmod(column, r)
         y[n, row, column, c] = x[n, h, w, (r * i + j) * channels + c]
@@ -105,6 +117,7 @@ def _bce_with_logits(y: float, target: float) -> float:
 
 DEFINITIONS: dict[str, Callable[..., np.ndarray]] = {
     "Conv2d": conv2d,
+    "ConvBlock": conv_block,
     "Dense": dense,
     "PixelShuffle": pixel_shuffle,
     "Reshape": reshape,

@@ -23,8 +23,9 @@ import numpy as np
 
 from nn.check.complex_step import STEP
 from nn.check.finding import Finding, compare
-from nn.layer import REGISTRY, Layer, LayerSpec, Sample, Sequential
+from nn.layer import REGISTRY, Layer, LayerSpec, Sample
 from nn.parameter import Parameter
+from nn.sequential import Sequential
 
 TRAINED_STEPS = 50
 

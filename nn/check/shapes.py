@@ -45,6 +45,19 @@ def conv2d_samples(
 
 
 @st.composite
+def conv_block_samples(draw: Any, **sizes: int) -> Sample:
+    """Any convolution, slope and factor."""
+    sample = draw(conv2d_samples(**sizes))
+    factor = draw(st.integers(1, 3))
+    options = sample.kwargs | {
+        "out_channels": sample.kwargs["out_channels"] * factor**2,
+        "negative_slope": draw(st.sampled_from((0.0, 0.125, 0.5, 1.0))),
+        "factor": factor,
+    }
+    return Sample(options, sample.shape)
+
+
+@st.composite
 def dense_samples(draw: Any, *, features: int = 8, batch: int = 4) -> Sample:
     """Any number of inputs and outputs, with and without bias."""
     options = {
@@ -81,6 +94,7 @@ def any_shape(draw: Any, spec: LayerSpec, size: int = 5) -> Sample:
 
 STRATEGIES = {
     "Conv2d": conv2d_samples,
+    "ConvBlock": conv_block_samples,
     "Dense": dense_samples,
     "PixelShuffle": pixel_shuffle_samples,
     "Reshape": reshape_samples,
@@ -88,6 +102,7 @@ STRATEGIES = {
 # Beyond one block of any backend's loops.
 WIDE = {
     "Conv2d": {"channels": 70, "size": 20, "batch": 3},
+    "ConvBlock": {"channels": 20, "size": 20, "batch": 3},
     "Dense": {"features": 300, "batch": 70},
     "PixelShuffle": {"channels": 20, "size": 12},
 }

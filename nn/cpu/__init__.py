@@ -26,6 +26,7 @@ from nn.cpu.activation import (
     tanh_forward,
 )
 from nn.cpu.conv import conv2d_backward, conv2d_forward
+from nn.cpu.conv_block import conv_block_backward, conv_block_forward
 from nn.cpu.dense import dense_backward, dense_forward
 from nn.cpu.losses import (
     bce_with_logits_backward,
@@ -44,6 +45,8 @@ __all__ = [
     "bce_with_logits_forward",
     "conv2d_backward",
     "conv2d_forward",
+    "conv_block_backward",
+    "conv_block_forward",
     "dense_backward",
     "dense_forward",
     "leaky_relu_backward",

@@ -19,11 +19,12 @@ from numba import get_thread_id, njit, prange
 
 from nn.cpu import memory
 from nn.cpu.borders import pad
+from nn.cpu.ends import Finish
 from nn.cpu.gemm import pack, panel_width, panels, scratch
 from nn.cpu.simd import (
     TILE_ROWS,
     VECTOR_BYTES,
-    add_span,
+    activate_span,
     clear_span,
     copy_span,
     lanes,
@@ -67,7 +68,7 @@ def padded(
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _forward(xp, hp, wp, c, w, nr, bias, y, n, oh, ow, k, kh, kw, sh, sw, tiles):
+def _forward(xp, hp, wp, c, w, nr, bias, slope, y, n, oh, ow, k, kh, kw, sh, sw, tiles):
     """One row of places at a time; the last tile of a row overlaps the one before it."""
     narrow = nr * y.itemsize <= VECTOR_BYTES
     depth = kw * c
@@ -93,20 +94,19 @@ def _forward(xp, hp, wp, c, w, nr, bias, y, n, oh, ow, k, kh, kw, sh, sw, tiles)
                 for r in range(TILE_ROWS):
                     if not whole:
                         copy_span(y, to + r * k, tile, r * nr, width)
-                    if bias.size:
-                        add_span(y, to + r * k, bias, j, width)
+                    activate_span(y, to + r * k, bias, j, slope, width)
                 q += TILE_ROWS
 
 
 def forward(
     x: np.ndarray,
     w: np.ndarray,
-    bias: np.ndarray,
+    finish: Finish,
     y: np.ndarray,
     stride: tuple[int, int],
     padding: tuple[int, int, int, int],
 ) -> None:
-    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K), plus bias (K) or none (0)."""
+    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K), finished but for the shuffle."""
     n, oh, ow, k = y.shape
     kh, kw, c, _ = w.shape
     hp, wp = (oh - 1) * stride[0] + kh, (ow - 1) * stride[1] + kw
@@ -115,7 +115,9 @@ def forward(
     packed = panels(kh * kw * c, k, x.dtype)
     pack(np.ascontiguousarray(w).reshape(-1, k), packed, nr)
     tiles = scratch(TILE_ROWS * nr, x.dtype)
-    _forward(xp, hp, wp, c, packed, nr, bias, y.reshape(-1), n, oh, ow, k, kh, kw, *stride, tiles)
+    _forward(
+        xp, hp, wp, c, packed, nr, finish.bias, finish.slope, y.reshape(-1), n, oh, ow, k, kh, kw, *stride, tiles,
+    )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True)

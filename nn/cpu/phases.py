@@ -18,19 +18,18 @@ import numpy as np
 from numba import njit, prange
 
 from nn.cpu import memory
-from nn.cpu.borders import crop, pad
-from nn.cpu.gemm import PAD, edge_size, panel_width, scratch
+from nn.cpu.ends import Finish, Upstream
+from nn.cpu.gemm import PAD, panel_width
 from nn.cpu.simd import add_span, clear_span, copy_span, lanes, sandwich_add
 from nn.cpu.winograd import (
     B_T,
-    POINTS,
     SEEN,
     TILE,
-    WEIGHT_ROWS,
     _transform_gradient,
     _transform_output,
     _transform_pixels,
-    _weight_gradient,
+    add_weight_gradient,
+    cut,
     exchange_sides,
     matrices,
     multiply_points,
@@ -123,7 +122,7 @@ def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, in
     xs = memory.empty(n * hs * ws * 4 * c, x.dtype)
     _to_phases(x.reshape(-1), n, h, w, c, padding[0], padding[2], xs, hs, ws)
     v = matrices(n * th * tw * 4 * c, x.dtype)
-    _transform_pixels(xs, n, th, tw, 4 * c, v, lanes(x.dtype))
+    _transform_pixels(xs, hs, ws, n, th, tw, 4 * c, v, lanes(x.dtype))
     return v
 
 
@@ -136,10 +135,11 @@ def _phase_weights(w: np.ndarray) -> np.ndarray:
 
 
 def convolve(
-    x: np.ndarray, w: np.ndarray, bias: np.ndarray, y: np.ndarray, padding: tuple[int, int, int, int]
+    x: np.ndarray, w: np.ndarray, finish: Finish, y: np.ndarray, padding: tuple[int, int, int, int]
 ) -> None:  # fmt: skip
-    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K) at stride 2, plus bias (K) or none (0)."""
-    n, oh, ow, k = y.shape
+    """y = x (N, H, W, C) convolved with w (KH, KW, C, K) at stride 2, finished: (N, OH R, OW R, K / R²)."""
+    n, k = y.shape[0], w.shape[3]
+    oh, ow = y.shape[1] // finish.factor, y.shape[2] // finish.factor
     c, step = x.shape[3], lanes(x.dtype)
     th, tw = -(-oh // TILE), -(-ow // TILE)
     tiles = n * th * tw
@@ -148,36 +148,32 @@ def convolve(
     multiply_points(v, _phase_weights(w), m, tiles, 4 * c, k)
     whole = oh % TILE == 0 and ow % TILE == 0
     out = y.reshape(-1) if whole else memory.empty(tiles * TILE * TILE * k, x.dtype)
-    _transform_output(m, tiles, n, th, tw, k, bias, out, step)
+    _transform_output(m, tiles, n, th, tw, k, *finish, out, step)
     if not whole:
-        crop(out, TILE * th, TILE * tw, y.reshape(-1), n, oh, ow, k)
+        cut(out, y, finish.factor)
 
 
 def backward(
     x: np.ndarray,
     w: np.ndarray,
-    dy: np.ndarray,
+    upstream: Upstream,
     dw: np.ndarray,
     dx: np.ndarray | None,
     padding: tuple[int, int, int, int],
 ) -> None:
     """dw (KH, KW, C, K) += the gradient of the weights; dx (N, H, W, C) = that of the input, where it is wanted."""
-    n, oh, ow, k = dy.shape
+    n, oh, ow, k = upstream.shape
     kh, kw, c, _ = w.shape
     step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
     tiles, nr = n * th * tw, panel_width(k, x.dtype)
-    flat = dy.reshape(-1)
-    if oh % TILE or ow % TILE:
-        flat = memory.empty(tiles * TILE * TILE * k, x.dtype)
-        pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw, k)
+    height, width = TILE * th, TILE * tw
+    dy = upstream.picture(0, 0, height, width)
     v = _points_of(x, th, tw, padding)
     d = matrices(-(-k // nr) * nr * tiles, x.dtype)
-    _transform_gradient(flat, n, th, tw, k, d, nr, step)
+    _transform_gradient(dy, 0, height, width, n, th, tw, k, d, nr, step)
     phases = memory.empty(36 * c * k, x.dtype)
     phases[...] = 0
-    work = scratch(POINTS * (WEIGHT_ROWS * nr + PAD) + 9 * step, x.dtype)
-    edges = scratch(edge_size(nr), x.dtype)
-    _weight_gradient(v, d, phases, tiles, 4 * c, k, nr, WEIGHT_ROWS, step, work, edges)
+    add_weight_gradient(v, d, phases, tiles, 4 * c, k)
     _add_weights_from_phases(phases, kh, kw, c, k, dw.reshape(-1))
     if dx is None:
         return
@@ -185,7 +181,7 @@ def backward(
     exchanged = memory.empty(36 * c * k, w.dtype)
     exchange_sides(_phase_weights(w), 4 * c, k, exchanged, step, False)
     d = matrices(tiles * k, x.dtype)
-    _transform_gradient(flat, n, th, tw, k, d, k, step)
+    _transform_gradient(dy, 0, height, width, n, th, tw, k, d, k, step)
     dv = matrices(tiles * 4 * c, x.dtype)
     multiply_points(d, exchanged, dv, tiles, k, 4 * c)
     hs, ws = TILE * th + 2, TILE * tw + 2

@@ -24,13 +24,19 @@ def _shuffle(wide, tall, lines, w, run, r, forward):
                     copy_span(wide, at_wide, tall, at_tall, run)
 
 
+def shuffle(x: np.ndarray, y: np.ndarray, factor: int) -> None:
+    """y (N, H R, W R, C) = x (N, H, W, R R C), shuffled; both contiguous."""
+    n, h, w, channels = x.shape
+    _shuffle(x.reshape(-1), y.reshape(-1), n * h, w, channels // factor, factor, True)
+
+
 def pixel_shuffle_forward(x: np.ndarray, *, factor: int) -> tuple[np.ndarray, PixelShuffleCache]:
     """x (N, H, W, R R C) -> y (N, H R, W R, C) with R = factor, and the cache."""
     x = np.ascontiguousarray(x)
     n, h, w, channels = x.shape
     c = channels // (factor * factor)
     y = memory.empty((n, h * factor, w * factor, c), x.dtype)
-    _shuffle(x.reshape(-1), y.reshape(-1), n * h, w, factor * c, factor, True)
+    shuffle(x, y, factor)
     return y, PixelShuffleCache(factor)
 
 

@@ -220,93 +220,198 @@ add_span = _span("add")
 clear_span = _span("clear")
 
 
-def sandwich_add(left: np.ndarray) -> Callable[..., None]:
-    """``sandwich`` whose result is added to what stands in dst."""
-    return sandwich(left, add=True)
+@intrinsic
+def activate_span(typingctx, dst, d0, bias, b0, slope, count) -> None:
+    """dst[d0 + i] = leaky(dst[d0 + i] + bias[b0 + i]) for i < count; leaky(z) = z where z > 0, else slope z."""
+    if not (isinstance(dst, types.Array) and dst.dtype == bias.dtype == slope):
+        return None
+    signature = types.void(dst, types.intp, bias, types.intp, slope, types.intp)
+
+    def codegen(context, builder, sig, args):
+        dst_, d0, bias_, b0, slope, count = args
+        to = builder.gep(context.make_array(sig.args[0])(context, builder, dst_).data, [d0])
+        bias = builder.gep(context.make_array(sig.args[2])(context, builder, bias_).data, [b0])
+        with cgutils.for_range(builder, count) as loop:
+            place = builder.gep(to, [loop.index])
+            z = builder.fadd(builder.load(place), builder.load(builder.gep(bias, [loop.index])))
+            builder.store(_leaky(builder, z, z, slope), place)
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
-def sandwich(left: np.ndarray, *, add: bool = False) -> Callable[..., None]:
+@intrinsic
+def slope_span(typingctx, dst, d0, dy, s0, y, slope, sums, p0, count) -> None:
+    """dst[d0 + i] = dy[s0 + i] where y[s0 + i] > 0, else slope dy[s0 + i]; the same is added to sums[p0 + i]."""
+    if not (isinstance(dst, types.Array) and dst.dtype == dy.dtype == y.dtype == sums.dtype):
+        return None
+    size = types.intp
+    signature = types.void(dst, size, dy, size, y, slope, sums, size, size)
+
+    def codegen(context, builder, sig, args):
+        dst_, d0, dy_, s0, y_, slope, sums_, p0, count = args
+
+        def data(position, value, start):
+            array = context.make_array(sig.args[position])(context, builder, value)
+            return builder.gep(array.data, [start])
+
+        to, gradient = data(0, dst_, d0), data(2, dy_, s0)
+        sign, total = data(4, y_, s0), data(6, sums_, p0)
+        with cgutils.for_range(builder, count) as loop:
+            value = builder.load(builder.gep(gradient, [loop.index]))
+            value = _leaky(builder, value, builder.load(builder.gep(sign, [loop.index])), slope)
+            builder.store(value, builder.gep(to, [loop.index]))
+            place = builder.gep(total, [loop.index])
+            builder.store(builder.fadd(builder.load(place), value), place)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _leaky(builder, value, sign, slope):
+    """``value`` where ``sign`` > 0, else slope times it."""
+    up = builder.fcmp_ordered(">", sign, ir.Constant(sign.type, None))
+    return builder.select(up, value, builder.fmul(slope, value))
+
+
+def sandwich(left: np.ndarray) -> Callable[..., None]:
     """Builds the transform out = L d Lᵀ of a small square d of vectors, L (M, N) a matrix of constants.
 
     Called as f(src, s0, s_row, s_column, dst, d0, d_row, d_column): d[i, j] is the vector at s0 + i s_row + j s_column
     of ``src``, out[i, j] the one at d0 + i d_row + j d_column of ``dst``. All N N vectors are loaded before the first
     result is stored. Only constants other than 0, 1 and -1 cost a multiplication.
     """
-    rows, columns = left.shape
-    left = [[float(value) for value in row] for row in left]
 
     @intrinsic
     def transform(typingctx, src, s0, s_row, s_column, dst, d0, d_row, d_column):
-        if not (isinstance(src, types.Array) and src.dtype == dst.dtype):
-            return None
-        size = types.intp
-        signature = types.void(src, size, size, size, dst, size, size, size)
-
-        def codegen(context, builder, sig, args):
-            src_, s0, s_row, s_column, dst_, d0, d_row, d_column = args
-            number = context.get_value_type(sig.args[0].dtype)
-            number_bytes = sig.args[0].dtype.bitwidth // 8
-            count = VECTOR_BYTES // number_bytes
-            vector = ir.VectorType(number, count)
-            index = ir.IntType(64)
-            fma = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector] * 3),
-                f"llvm.fma.v{count}f{number_bytes * 8}",
-            )
-
-            def pointer(position, value, start, row, column, i, j):
-                array = context.make_array(sig.args[position])(context, builder, value)
-                offset = builder.add(builder.mul(row, index(i)), builder.mul(column, index(j)))
-                place = builder.gep(array.data, [builder.add(start, offset)])
-                return builder.bitcast(place, vector.as_pointer())
-
-            def combine(weights, values):
-                """The sum of weight times vector; None where all weights are 0."""
-                total = None
-                for weight, value in zip(weights, values, strict=True):
-                    if weight == 0 or value is None:
-                        continue
-                    if total is None:
-                        if weight == 1:
-                            total = value
-                        elif weight == -1:
-                            total = builder.fsub(ir.Constant(vector, [0.0] * count), value)
-                        else:
-                            total = builder.fmul(ir.Constant(vector, [weight] * count), value)
-                    elif weight == 1:
-                        total = builder.fadd(total, value)
-                    elif weight == -1:
-                        total = builder.fsub(total, value)
-                    else:
-                        factor = ir.Constant(vector, [weight] * count)
-                        total = builder.call(fma, [factor, value, total])
-                return total
-
-            half = []  # L d, column by column
-            for j in range(columns):
-                loaded = []
-                for i in range(columns):
-                    value = builder.load(pointer(0, src_, s0, s_row, s_column, i, j))
-                    value.align = number_bytes
-                    loaded.append(value)
-                half.append([combine(left[i], loaded) for i in range(rows)])
-            for i in range(rows):
-                line = [half[j][i] for j in range(columns)]
-                for j in range(rows):
-                    place = pointer(4, dst_, d0, d_row, d_column, i, j)
-                    value = combine(left[j], line)
-                    if add:
-                        old = builder.load(place)
-                        old.align = number_bytes
-                        value = builder.fadd(old, value)
-                    store = builder.store(value, place)
-                    store.align = number_bytes
-            return context.get_dummy_value()
-
-        return signature, codegen
+        return _sandwich_type(src, dst), _sandwich_code(left, lambda code, value, place: value)
 
     return transform
+
+
+def sandwich_add(left: np.ndarray) -> Callable[..., None]:
+    """``sandwich`` whose result is added to what stands in dst."""
+
+    def finish(code, value, place):
+        return code.builder.fadd(code.load(place), value)
+
+    @intrinsic
+    def transform(typingctx, src, s0, s_row, s_column, dst, d0, d_row, d_column):
+        return _sandwich_type(src, dst), _sandwich_code(left, finish)
+
+    return transform
+
+
+def sandwich_activate(left: np.ndarray) -> Callable[..., None]:
+    """``sandwich`` that stores leaky(out + the vector at b0 of ``bias``), leaky(z) = z where z > 0, else slope z.
+
+    Called as f(..., d_column, bias, b0, slope).
+    """
+
+    def finish(code, value, place):
+        bias, b0, slope = code.args[8:]
+        if code.kept is None:
+            same = ir.Constant(ir.VectorType(ir.IntType(32), code.count), [0] * code.count)
+            empty = ir.Constant(code.vector, ir.Undefined)
+            one = code.builder.insert_element(empty, slope, ir.IntType(64)(0))
+            many = code.builder.shuffle_vector(one, empty, same)
+            code.kept = code.load(code.pointer(8, bias, b0)), many
+        bias, slope = code.kept
+        value = code.builder.fadd(value, bias)
+        return _leaky(code.builder, value, value, slope)
+
+    @intrinsic
+    def transform(typingctx, src, s0, s_row, s_column, dst, d0, d_row, d_column, bias, b0, slope):
+        signature = _sandwich_type(src, dst, (bias, types.intp, slope))
+        return signature, _sandwich_code(left, finish)
+
+    return transform
+
+
+def _sandwich_type(src, dst, more=()) -> types.Type:
+    size = types.intp
+    return types.void(src, size, size, size, dst, size, size, size, *more)
+
+
+class _Code:
+    """What the parts of one transform share while it is written: vectors in and out of arrays."""
+
+    def __init__(self, context, builder, sig, args) -> None:
+        self.context, self.builder, self.sig, self.args = context, builder, sig, args
+        number = context.get_value_type(sig.args[0].dtype)
+        self.number_bytes = sig.args[0].dtype.bitwidth // 8
+        self.count = VECTOR_BYTES // self.number_bytes
+        self.vector = ir.VectorType(number, self.count)
+        self.kept = None
+
+    def pointer(self, position, value, start):
+        """Where in the array that is argument ``position`` the vector from number ``start`` on lies."""
+        array = self.context.make_array(self.sig.args[position])(self.context, self.builder, value)
+        return self.builder.bitcast(self.builder.gep(array.data, [start]), self.vector.as_pointer())
+
+    def load(self, place):
+        value = self.builder.load(place)
+        value.align = self.number_bytes
+        return value
+
+    def store(self, value, place):
+        self.builder.store(value, place).align = self.number_bytes
+
+    def multiply_add(self, a, b, c):
+        name = f"llvm.fma.v{self.count}f{self.number_bytes * 8}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        fma = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(fma, [a, b, c])
+
+    def combine(self, weights, values):
+        """The sum of weight times vector; None where all weights are 0."""
+        builder, total = self.builder, None
+        for weight, value in zip(weights, values, strict=True):
+            if weight == 0 or value is None:
+                continue
+            factor = ir.Constant(self.vector, [weight] * self.count)
+            if total is None:
+                if weight == 1:
+                    total = value
+                elif weight == -1:
+                    total = builder.fsub(ir.Constant(self.vector, [0.0] * self.count), value)
+                else:
+                    total = builder.fmul(factor, value)
+            elif weight == 1:
+                total = builder.fadd(total, value)
+            elif weight == -1:
+                total = builder.fsub(total, value)
+            else:
+                total = self.multiply_add(factor, value, total)
+        return total
+
+
+def _sandwich_code(matrix, finish):
+    """The instructions of L d Lᵀ; ``finish`` has the last word on each result before it is stored."""
+    rows, columns = matrix.shape
+    left = [[float(value) for value in row] for row in matrix]
+
+    def codegen(context, builder, sig, args):
+        code = _Code(context, builder, sig, args)
+        src, s0, s_row, s_column, dst, d0, d_row, d_column = args[:8]
+
+        def place(position, value, start, row, column, i, j):
+            index = ir.IntType(64)
+            offset = builder.add(builder.mul(row, index(i)), builder.mul(column, index(j)))
+            return code.pointer(position, value, builder.add(start, offset))
+
+        half = []  # L d, column by column
+        for j in range(columns):
+            loaded = [code.load(place(0, src, s0, s_row, s_column, i, j)) for i in range(columns)]
+            half.append([code.combine(left[i], loaded) for i in range(rows)])
+        for i in range(rows):
+            line = [half[j][i] for j in range(columns)]
+            for j in range(rows):
+                to = place(4, dst, d0, d_row, d_column, i, j)
+                code.store(finish(code, code.combine(left[j], line), to), to)
+        return context.get_dummy_value()
+
+    return codegen
 
 
 @intrinsic

@@ -30,6 +30,7 @@ from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn.cpu import memory
 from nn.cpu.borders import crop, pad
+from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import (
     DEPTH,
     PAD,
@@ -44,6 +45,7 @@ from nn.cpu.simd import (
     add_span,
     lanes,
     sandwich,
+    sandwich_activate,
     transpose_tile,
 )
 
@@ -52,7 +54,7 @@ SEEN = TILE + 2
 POINTS = SEEN * SEEN
 FEW_TILES = 64  # up to so many, the weights are the larger side
 CACHED = 448 * 1024  # bytes of a thread's working set that stays in its L2 cache
-WEIGHT_ROWS = 4 * TILE_ROWS  # channels of a block of dU
+WEIGHT_ROWS = 8 * TILE_ROWS  # channels of a block of dU, at most
 
 
 def _matrices(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,7 +80,7 @@ A_T, B_T, G = _matrices((0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2))
 
 _pixels = sandwich(B_T)  # 6x6 pixels -> 36 points
 _weights = sandwich(G)  # 3x3 weights -> 36 points
-_output = sandwich(A_T)  # 36 points -> 4x4 pixels
+_output = sandwich_activate(A_T)  # 36 points -> 4x4 pixels, finished
 _output_back = sandwich(A_T.T)  # 4x4 gradients -> 36 points
 _weights_back = sandwich(G.T)  # 36 points -> 3x3 gradients
 
@@ -92,14 +94,14 @@ def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> 
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _transform_pixels(xp, n, th, tw, c, v, step):
-    """V (36, T, C) from the padded pixels xp (N, 4 TH + 2, 4 TW + 2, C); ``step``: numbers of a vector."""
-    line = (TILE * tw + 2) * c
+def _transform_pixels(xp, hp, wp, n, th, tw, c, v, step):
+    """V (36, T, C) from the padded pixels xp (N, HP, WP, C), HP >= 4 TH + 2; ``step``: numbers of a vector."""
+    line = wp * c
     point = n * th * tw * c + PAD
     for row in prange(n * th):
         i, p = row // th, row % th
         for q in range(tw):
-            at = (i * (TILE * th + 2) + TILE * p) * line + TILE * q * c
+            at = (i * hp + TILE * p) * line + TILE * q * c
             to = (row * tw + q) * c
             for j in range(0, c, step):
                 _pixels(xp, at + j, line, c, v, to + j, SEEN * point, point)
@@ -144,28 +146,31 @@ def _products(v, u, m, tiles, c, k, nr, block, edges):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _transform_output(m, tiles, n, th, tw, k, bias, y, step):
-    """y (N, 4 TH, 4 TW, K) from M (36, T, K), plus the bias (K) where there is one."""
-    line = TILE * tw * k
+def _transform_output(m, tiles, n, th, tw, k, bias, slope, factor, y, step):
+    """y from M (36, T, K), finished: (N, 4 TH, 4 TW, K), shuffled by ``factor``; where in it, see ``ends.py``."""
     point = tiles * k + PAD
+    run = k // factor
+    line = TILE * tw * run
     for row in prange(n * th):
         for q in range(tw):
             at = (row * tw + q) * k
-            to = row * TILE * line + TILE * q * k
+            to = row * TILE * factor * line + TILE * q * run
             for j in range(0, k, step):
-                _output(m, at + j, SEEN * point, point, y, to + j, line, k)
-            if bias.size:
-                for pixel in range(TILE * TILE):
-                    add_span(y, to + pixel // TILE * line + pixel % TILE * k, bias, 0, k)
+                place = to + j // run * line + j % run
+                _output(
+                    m, at + j, SEEN * point, point, y, place, factor * line, run, bias, j, slope
+                )
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _in_one_go(xp, u, n, th, tw, c, k, nr, bias, y, rows, step, work, edges):
+def _in_one_go(xp, hp, wp, u, n, th, tw, c, k, nr, bias, slope, factor, y, rows, step, work, edges):
     """All three steps for ``rows`` rows of tiles at a time, V and M never leaving the cache of their thread.
 
     u: U (36, K / NR, C, NR). work: (threads, 36 rows TW (C + K)) numbers.
     """
-    line, out_line = (TILE * tw + 2) * c, TILE * tw * k
+    line = wp * c
+    run = k // factor
+    out_line = TILE * tw * run
     u_point = (k + nr - 1) // nr * nr * c + PAD
     for task in prange((n * th + rows - 1) // rows):
         v = work[get_thread_id()]
@@ -177,7 +182,7 @@ def _in_one_go(xp, u, n, th, tw, c, k, nr, bias, y, rows, step, work, edges):
         for row in range(first, first + count):
             i, p = row // th, row % th
             for q in range(tw):
-                at = (i * (TILE * th + 2) + TILE * p) * line + TILE * q * c
+                at = (i * hp + TILE * p) * line + TILE * q * c
                 to = ((row - first) * tw + q) * c
                 for j in range(0, c, step):
                     _pixels(xp, at + j, line, c, v, to + j, SEEN * v_point, v_point)
@@ -192,23 +197,23 @@ def _in_one_go(xp, u, n, th, tw, c, k, nr, bias, y, rows, step, work, edges):
         for row in range(first, first + count):
             for q in range(tw):
                 at = m + ((row - first) * tw + q) * k
-                to = row * TILE * out_line + TILE * q * k
+                to = row * TILE * factor * out_line + TILE * q * run
                 for j in range(0, k, step):
-                    _output(v, at + j, SEEN * m_point, m_point, y, to + j, out_line, k)
-                if bias.size:
-                    for pixel in range(TILE * TILE):
-                        add_span(y, to + pixel // TILE * out_line + pixel % TILE * k, bias, 0, k)
+                    _output(
+                        v, at + j, SEEN * m_point, m_point,
+                        y, to + j // run * out_line + j % run, factor * out_line, run, bias, j, slope,
+                    )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _transform_gradient(dy, n, th, tw, k, d, nr, step):
-    """D (36, K / NR, T, NR), each point in panels, from dy (N, 4 TH, 4 TW, K)."""
-    line = TILE * tw * k
+def _transform_gradient(dy, start, hp, wp, n, th, tw, k, d, nr, step):
+    """D (36, K / NR, T, NR), each point in panels, from dy (N, HP, WP, K), whose first pixel is number ``start``."""
+    line = wp * k
     tiles = n * th * tw
     point = (k + nr - 1) // nr * nr * tiles + PAD
     for row in prange(n * th):
         for q in range(tw):
-            at = row * TILE * line + TILE * q * k
+            at = start + (row // th * hp + row % th * TILE) * line + TILE * q * k
             tile = row * tw + q
             for j in range(0, k, step):
                 to = (j // nr * tiles + tile) * nr + j % nr
@@ -239,9 +244,7 @@ def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work, edges):
                 )  # fmt: skip
         for i in range(rows):
             for j in range(0, columns, step):
-                _weights_back(
-                    du, i * nr + j, SEEN * du_point, du_point, du, part, 3 * step, step
-                )
+                _weights_back(du, i * nr + j, SEEN * du_point, du_point, du, part, 3 * step, step)
                 for tap in range(9):
                     add_span(
                         dw, (tap * c + first + i) * k + panel * nr + j, du, part + tap * step, step
@@ -285,66 +288,108 @@ def matrices(numbers: int, dtype: np.dtype) -> np.ndarray:
 
 
 def convolve(
-    x: np.ndarray, w: np.ndarray, bias: np.ndarray, y: np.ndarray, padding: tuple[int, int, int, int]
+    x: np.ndarray, w: np.ndarray, finish: Finish, y: np.ndarray, padding: tuple[int, int, int, int]
 ) -> None:  # fmt: skip
-    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (3, 3, C, K), plus bias (K) or none (0)."""
-    n, oh, ow, k = y.shape
-    c, step = x.shape[3], lanes(x.dtype)
+    """y = x (N, H, W, C) convolved with w (3, 3, C, K), finished: (N, OH R, OW R, K / R²)."""
+    oh, ow = y.shape[1] // finish.factor, y.shape[2] // finish.factor
+    hp, wp = -(-oh // TILE) * TILE + 2, -(-ow // TILE) * TILE + 2
+    _convolve(_padded(x, hp, wp, padding), hp, wp, x.shape[3], w, finish, y)
+
+
+def _convolve(
+    xp: np.ndarray, hp: int, wp: int, c: int, w: np.ndarray, finish: Finish, y: np.ndarray
+) -> None:  # fmt: skip
+    """``convolve`` of pixels xp (N, HP, WP, C), flat, that have their border already."""
+    n, k = y.shape[0], w.shape[3]
+    oh, ow = y.shape[1] // finish.factor, y.shape[2] // finish.factor
+    step = lanes(y.dtype)
     th, tw = -(-oh // TILE), -(-ow // TILE)
     tiles = n * th * tw
-    whole = y.reshape(-1)
+    w, whole = np.ascontiguousarray(w).reshape(-1), y.reshape(-1)
     if oh % TILE or ow % TILE:
-        whole = memory.empty(tiles * TILE * TILE * k, x.dtype)
-    rows = CACHED // (POINTS * tw * (c + k) * x.itemsize)
-    if rows and POINTS * c * k * x.itemsize <= CACHED:
-        nr = panel_width(k, x.dtype)
-        u = matrices(-(-k // nr) * nr * c, x.dtype)
-        _transform_weights(np.ascontiguousarray(w).reshape(-1), c, k, u, nr, step)
-        xp = _padded(x, th, tw, padding)
-        work = scratch(POINTS * (rows * tw * (c + k) + 2 * PAD), x.dtype)
-        edges = scratch(edge_size(nr), x.dtype)
-        _in_one_go(xp, u, n, th, tw, c, k, nr, bias, whole, rows, step, work, edges)
+        whole = memory.empty(tiles * TILE * TILE * k, y.dtype)
+    rows = CACHED // (POINTS * tw * (c + k) * y.itemsize)
+    if rows and POINTS * c * k * y.itemsize <= CACHED:
+        nr = panel_width(k, y.dtype)
+        u = matrices(-(-k // nr) * nr * c, y.dtype)
+        _transform_weights(w, c, k, u, nr, step)
+        work = scratch(POINTS * (rows * tw * (c + k) + 2 * PAD), y.dtype)
+        edges = scratch(edge_size(nr), y.dtype)
+        _in_one_go(xp, hp, wp, u, n, th, tw, c, k, nr, *finish, whole, rows, step, work, edges)
     else:
-        v = _points_of(x, th, tw, padding)
-        m = matrices(tiles * k, x.dtype)
-        multiply_points(v, np.ascontiguousarray(w).reshape(-1), m, tiles, c, k)
-        _transform_output(m, tiles, n, th, tw, k, bias, whole, step)
-    if oh % TILE == 0 and ow % TILE == 0:
-        return
-    crop(whole, TILE * th, TILE * tw, y.reshape(-1), n, oh, ow, k)
-
-
-def spread(
-    dy: np.ndarray, w: np.ndarray, dx: np.ndarray, padding: tuple[int, int, int, int]
-) -> None:
-    """dx (N, H, W, C): the adjoint of ``convolve`` with w (3, 3, C, K) and that padding, of dy (N, OH, OW, K)."""
-    c, k = w.shape[2:]
-    turned = memory.empty((3, 3, k, c), w.dtype)
-    exchange_sides(
-        np.ascontiguousarray(w).reshape(-1), c, k, turned.reshape(-1), lanes(w.dtype), True
-    )
-    around = tuple(2 - p for p in padding)
-    convolve(dy, turned, np.empty(0, dy.dtype), dx, around)
-
-
-def correlate(
-    x: np.ndarray, dy: np.ndarray, dw: np.ndarray, padding: tuple[int, int, int, int]
-) -> None:
-    """dw (3, 3, C, K) += the gradient of the weights, from x (N, H, W, C) and dy (N, OH, OW, K)."""
-    n, oh, ow, k = dy.shape
-    c, step = x.shape[3], lanes(x.dtype)
-    th, tw = -(-oh // TILE), -(-ow // TILE)
-    tiles, nr = n * th * tw, panel_width(k, x.dtype)
-    v = _points_of(x, th, tw, padding)
-    flat = dy.reshape(-1)
+        v = matrices(tiles * c, y.dtype)
+        _transform_pixels(xp, hp, wp, n, th, tw, c, v, step)
+        m = matrices(tiles * k, y.dtype)
+        multiply_points(v, w, m, tiles, c, k)
+        _transform_output(m, tiles, n, th, tw, k, *finish, whole, step)
     if oh % TILE or ow % TILE:
-        flat = memory.empty(tiles * TILE * TILE * k, x.dtype)
-        pad(dy.reshape(-1), n, oh, ow, k, 0, 0, flat, TILE * th, TILE * tw, k)
+        cut(whole, y, finish.factor)
+
+
+def cut(whole: np.ndarray, y: np.ndarray, factor: int) -> None:
+    """y (N, OH R, OW R, C): the upper left of the whole tiles (N, 4 TH R, 4 TW R, C), flat."""
+    n, height, width, c = y.shape
+    tile = TILE * factor
+    crop(
+        whole,
+        -(-height // tile) * tile,
+        -(-width // tile) * tile,
+        y.reshape(-1),
+        n,
+        height,
+        width,
+        c,
+    )
+
+
+def backward(
+    x: np.ndarray,
+    w: np.ndarray,
+    upstream: Upstream,
+    dw: np.ndarray,
+    dx: np.ndarray | None,
+    padding: tuple[int, int, int, int],
+) -> None:
+    """dw (3, 3, C, K) += the gradient of the weights; dx (N, H, W, C) = that of the input, where it is wanted.
+
+    dx is a convolution of dy and wants it with a border of 2 - padding, which must not be negative.
+    """
+    n, oh, ow, k = upstream.shape
+    height, width, c = x.shape[1:]
+    step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
+    tiles, nr = n * th * tw, panel_width(k, x.dtype)
+    top = left = 0
+    hp, wp = TILE * th, TILE * tw
+    if dx is not None:
+        top, left = 2 - padding[0], 2 - padding[2]
+        hp = max(-(-height // TILE) * TILE + 2, top + hp)
+        wp = max(-(-width // TILE) * TILE + 2, left + wp)
+    dy = upstream.picture(top, left, hp, wp)
+    sees_h, sees_w = TILE * th + 2, TILE * tw + 2
+    v = matrices(tiles * c, x.dtype)
+    _transform_pixels(_padded(x, sees_h, sees_w, padding), sees_h, sees_w, n, th, tw, c, v, step)
     d = matrices(-(-k // nr) * nr * tiles, x.dtype)
-    _transform_gradient(flat, n, th, tw, k, d, nr, step)
-    work = scratch(POINTS * (WEIGHT_ROWS * nr + PAD) + 9 * step, x.dtype)
-    edges = scratch(edge_size(nr), x.dtype)
-    _weight_gradient(v, d, dw.reshape(-1), tiles, c, k, nr, WEIGHT_ROWS, step, work, edges)
+    _transform_gradient(dy, (top * wp + left) * k, hp, wp, n, th, tw, k, d, nr, step)
+    add_weight_gradient(v, d, dw.reshape(-1), tiles, c, k)
+    if dx is None:
+        return
+    del v, d
+    turned = memory.empty((3, 3, k, c), w.dtype)
+    exchange_sides(np.ascontiguousarray(w).reshape(-1), c, k, turned.reshape(-1), step, True)
+    _convolve(dy, hp, wp, k, turned, Finish.make(None, c, x.dtype), dx)
+
+
+def add_weight_gradient(
+    v: np.ndarray, d: np.ndarray, dw: np.ndarray, tiles: int, c: int, k: int
+) -> None:
+    """dw (3, 3, C, K) += Gᵀ dU G from V (36, T, C) and D (36, K / NR, T, NR), all flat."""
+    nr, step = panel_width(k, v.dtype), lanes(v.dtype)
+    rows = WEIGHT_ROWS  # the most that leaves every thread a block
+    while rows > TILE_ROWS and -(-c // rows) * -(-k // nr) < get_num_threads():
+        rows //= 2
+    work = scratch(POINTS * (rows * nr + PAD) + 9 * step, v.dtype)
+    edges = scratch(edge_size(nr), v.dtype)
+    _weight_gradient(v, d, dw, tiles, c, k, nr, rows, step, work, edges)
 
 
 def multiply_points(
@@ -362,18 +407,9 @@ def multiply_points(
     _products(v, u, m, tiles, c, k, nr, ROWS, edges)
 
 
-def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
-    """V (36, T, C), flat."""
-    n, c = x.shape[0], x.shape[3]
-    v = matrices(n * th * tw * c, x.dtype)
-    _transform_pixels(_padded(x, th, tw, padding), n, th, tw, c, v, lanes(x.dtype))
-    return v
-
-
-def _padded(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
-    """xp (N, 4 TH + 2, 4 TW + 2, C), flat."""
+def _padded(x: np.ndarray, hp: int, wp: int, padding: tuple[int, int, int, int]) -> np.ndarray:
+    """xp (N, HP, WP, C), flat: x behind its upper and left border."""
     n, h, w, c = x.shape
-    hp, wp = TILE * th + 2, TILE * tw + 2
     xp = memory.empty(n * hp * wp * c, x.dtype)
     pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, hp, wp, c)
     return xp

@@ -25,6 +25,7 @@ from nn.reference.activation import (
     tanh_forward,
 )
 from nn.reference.conv import conv2d_backward, conv2d_forward
+from nn.reference.conv_block import conv_block_backward, conv_block_forward
 from nn.reference.dense import dense_backward, dense_forward
 from nn.reference.losses import (
     bce_with_logits_backward,
@@ -43,6 +44,8 @@ __all__ = [
     "bce_with_logits_forward",
     "conv2d_backward",
     "conv2d_forward",
+    "conv_block_backward",
+    "conv_block_forward",
     "dense_backward",
     "dense_forward",
     "leaky_relu_backward",

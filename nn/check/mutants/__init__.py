@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nn.backend import get_backend
-from nn.check.mutants import activation, conv, dense, losses, optim, pixel_shuffle, shape
+from nn.check.mutants import (
+    activation,
+    conv,
+    conv_block,
+    dense,
+    losses,
+    optim,
+    pixel_shuffle,
+    shape,
+)
 from nn.check.mutants.table import MUTANTS, Mutant, mutant
 from nn.layer import REGISTRY
 
@@ -21,6 +30,7 @@ __all__ = ["MUTANTS", "Mutant", "mutant", "planted"]
 _FILES = (
     activation,
     conv,
+    conv_block,
     dense,
     losses,
     optim,

@@ -1,0 +1,115 @@
+"""What comes right after a convolution, done while its result is still in registers or in the cache.
+
+    forward     y = shuffle(leaky(z + bias), R)         z (N, OH, OW, K) -> y (N, OH R, OW R, K / R²)
+    backward    dz = leaky'(y) unshuffle(dy, R)         leaky' = 1 where y > 0, else the slope s
+                db = sum over places of dz
+
+leaky(z) = z where z > 0, else s z with s >= 0, so y > 0 exactly where z > 0, and y alone tells the slope. R = 1 is no
+shuffle, s = 1 no activation. By themselves these are passes over memory that cost as much as a convolution; folded in
+they are an addition and a comparison per vector, and another address to store to.
+
+Channel k = (i, j, c) of place (p, q) belongs to pixel (R p + i, R q + j). For one i the numbers (j, c) lie side by side
+in both, K / R of them: a run. So place (p, q), run i starts at ((n OH + p) R + i) OW K / R + q K / R.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from nn.cpu import memory
+from nn.cpu.pixel_shuffle import shuffle
+from nn.cpu.simd import activate_span, clear_span, lanes, slope_span
+
+CHUNKS = 32  # of the bias gradient's sum: fixed, so that its order does not depend on the number of threads
+
+
+class Finish(NamedTuple):
+    """What is done to z before it is stored."""
+
+    bias: np.ndarray  # (K)
+    slope: np.generic  # s
+    factor: int  # R
+
+    @classmethod
+    def make(
+        cls, bias: np.ndarray | None, k: int, dtype: np.dtype, slope: float = 1.0, factor: int = 1
+    ) -> "Finish":
+        """Of a layer with K outputs; ``bias`` None is a bias of 0."""
+        return cls(np.zeros(k, dtype) if bias is None else bias, dtype.type(slope), factor)
+
+    def in_runs(self) -> bool:
+        """Whether a run is made of whole vectors: then a kernel can store straight to where it belongs."""
+        return self.bias.size // self.factor % lanes(self.bias.dtype) == 0
+
+    def apply(self, z: np.ndarray, y: np.ndarray) -> None:
+        """y = shuffle(leaky(z + bias)) for a z (N, OH, OW, K) that lies in memory; z is written to."""
+        n, oh, ow, _ = z.shape
+        _activate(z.reshape(-1), n * oh * ow, self.bias, self.slope)
+        if self.factor > 1:
+            shuffle(z, y, self.factor)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _activate(z, places, bias, slope):
+    for place in prange(places):
+        activate_span(z, place * bias.size, bias, 0, slope, bias.size)
+
+
+class Upstream(NamedTuple):
+    """The gradient that reaches a convolution: dy (N, OH R, OW R, K / R²) behind its activation and shuffle."""
+
+    dy: np.ndarray  # contiguous
+    y: np.ndarray  # what the forward pass stored; dy itself where there is no activation
+    slope: np.generic
+    factor: int
+    db: np.ndarray | None  # (K): the bias gradient, or None where there is no bias
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, OH, OW, K)."""
+        n, height, width, c = self.dy.shape
+        r = self.factor
+        return n, height // r, width // r, c * r * r
+
+    def picture(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """dz in a picture (N, height, width, K) of zeros from (top, left) on, flat; adds to db. To be asked once."""
+        n, oh, ow, k = self.shape
+        out = memory.empty(n * height * width * k, self.dy.dtype)
+        partial = memory.empty((CHUNKS, k), self.dy.dtype)
+        _picture(
+            self.dy.reshape(-1), self.y.reshape(-1), self.slope, self.factor, n, oh, ow, k,
+            out, height, width, top, left, partial.reshape(-1),
+        )  # fmt: skip
+        if self.db is not None:
+            np.add(self.db, partial.sum(axis=0), out=self.db)
+        return out
+
+    def plain(self) -> np.ndarray:
+        """dz (N, OH, OW, K); adds to db."""
+        return self.picture(0, 0, *self.shape[1:3]).reshape(self.shape)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _picture(dy, y, slope, factor, n, h, w, k, out, hp, wp, top, left, partial):
+    lines = n * hp
+    share = (lines + CHUNKS - 1) // CHUNKS
+    run = k // factor
+    for chunk in prange(CHUNKS):
+        clear_span(partial, chunk * k, partial, 0, k)
+        for line in range(chunk * share, min(lines, (chunk + 1) * share)):
+            i, row = line // hp, line % hp - top
+            at = line * wp * k
+            if not 0 <= row < h:
+                clear_span(out, at, out, 0, wp * k)
+                continue
+            clear_span(out, at, out, 0, left * k)
+            for part in range(factor):
+                source = ((i * h + row) * factor + part) * w * run
+                to = at + left * k + part * run
+                for q in range(w):
+                    slope_span(
+                        out, to + q * k, dy, source + q * run, y, slope,
+                        partial, chunk * k + part * run, run,
+                    )  # fmt: skip
+            clear_span(out, at + (left + w) * k, out, 0, (wp - left - w) * k)
