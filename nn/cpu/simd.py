@@ -274,22 +274,24 @@ def _leaky(builder, value, sign, slope):
     return builder.select(up, value, builder.fmul(slope, value))
 
 
-def sandwich(left: np.ndarray) -> Callable[..., None]:
-    """Builds the transform out = L d Lᵀ of a small square d of vectors, L (M, N) a matrix of constants.
+def sandwich(left: np.ndarray, right: np.ndarray | None = None) -> Callable[..., None]:
+    """Builds the transform out = L d Rᵀ of a small square d of vectors, L (M, N) and R constants; R = L if not given.
 
     Called as f(src, s0, s_row, s_column, dst, d0, d_row, d_column): d[i, j] is the vector at s0 + i s_row + j s_column
-    of ``src``, out[i, j] the one at d0 + i d_row + j d_column of ``dst``. All N N vectors are loaded before the first
-    result is stored. Only constants other than 0, 1 and -1 cost a multiplication.
+    of ``src``, out[i, j] the one at d0 + i d_row + j d_column of ``dst``. All vectors are loaded before the first
+    result is stored. Only constants other than 0, 1 and -1 cost a multiplication; where a row of constants is 0,
+    nothing is stored, and where a column is 0, nothing is read.
     """
+    keep = lambda code, value, place: value  # noqa: E731
 
     @intrinsic
     def transform(typingctx, src, s0, s_row, s_column, dst, d0, d_row, d_column):
-        return _sandwich_type(src, dst), _sandwich_code(left, lambda code, value, place: value)
+        return _sandwich_type(src, dst), _sandwich_code(left, keep, right)
 
     return transform
 
 
-def sandwich_add(left: np.ndarray) -> Callable[..., None]:
+def sandwich_add(left: np.ndarray, right: np.ndarray | None = None) -> Callable[..., None]:
     """``sandwich`` whose result is added to what stands in dst."""
 
     def finish(code, value, place):
@@ -297,7 +299,7 @@ def sandwich_add(left: np.ndarray) -> Callable[..., None]:
 
     @intrinsic
     def transform(typingctx, src, s0, s_row, s_column, dst, d0, d_row, d_column):
-        return _sandwich_type(src, dst), _sandwich_code(left, finish)
+        return _sandwich_type(src, dst), _sandwich_code(left, finish, right)
 
     return transform
 
@@ -386,10 +388,9 @@ class _Code:
         return total
 
 
-def _sandwich_code(matrix, finish):
-    """The instructions of L d Lᵀ; ``finish`` has the last word on each result before it is stored."""
-    rows, columns = matrix.shape
-    left = [[float(value) for value in row] for row in matrix]
+def _sandwich_code(left, finish, right=None):
+    """The instructions of L d Rᵀ; ``finish`` has the last word on each result before it is stored."""
+    left, right = (m.astype(float).tolist() for m in (left, left if right is None else right))
 
     def codegen(context, builder, sig, args):
         code = _Code(context, builder, sig, args)
@@ -401,14 +402,18 @@ def _sandwich_code(matrix, finish):
             return code.pointer(position, value, builder.add(start, offset))
 
         half = []  # L d, column by column
-        for j in range(columns):
-            loaded = [code.load(place(0, src, s0, s_row, s_column, i, j)) for i in range(columns)]
-            half.append([code.combine(left[i], loaded) for i in range(rows)])
-        for i in range(rows):
-            line = [half[j][i] for j in range(columns)]
-            for j in range(rows):
-                to = place(4, dst, d0, d_row, d_column, i, j)
-                code.store(finish(code, code.combine(left[j], line), to), to)
+        for j in range(len(right[0])):
+            loaded = [
+                code.load(place(0, src, s0, s_row, s_column, i, j)) for i in range(len(left[0]))
+            ]
+            half.append([code.combine(row, loaded) for row in left])
+        for i in range(len(left)):
+            line = [column[i] for column in half]
+            for j in range(len(right)):
+                value = code.combine(right[j], line)
+                if value is not None:
+                    to = place(4, dst, d0, d_row, d_column, i, j)
+                    code.store(finish(code, value, to), to)
         return context.get_dummy_value()
 
     return codegen

@@ -118,31 +118,40 @@ def _transform_weights(w, c, k, u, nr, step):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def exchange_sides(w, c, k, out, step, turn) -> None:
-    """out (3, 3, K, C): the kernel w (3, 3, C, K) with its sides exchanged, and turned by 180 degrees where asked."""
-    for task in prange(9 * (c // step)):
-        tap, i = task % 9, task // 9 * step
-        to = 8 - tap if turn else tap
+def exchange_sides(w, taps, c, k, out, step, turn) -> None:
+    """out (KH, KW, K, C): the kernel w (KH, KW, C, K), sides exchanged, turned by 180 degrees where asked."""
+    for task in prange(taps * (c // step)):
+        tap, i = task % taps, task // taps * step
+        to = taps - 1 - tap if turn else tap
         for j in range(0, k, step):
             transpose_tile(w, (tap * c + i) * k + j, k, out, (to * k + j) * c + i, c)
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _products(v, u, m, tiles, c, k, nr, block, edges):
-    """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points."""
+def products(v, u, m, tiles, c, k, nr, deep, wide, block, edges) -> None:
+    """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points.
+
+    deep, wide: (36, 2, 2) the channels of V and the columns of M that are there at each point: from, to; from, to.
+    """
     blocks = (tiles + block - 1) // block
     v_point, u_point = tiles * c + PAD, (k + nr - 1) // nr * nr * c + PAD
     m_point = tiles * k + PAD
     for task in prange(POINTS * blocks):
         point, first = task // blocks, task % blocks * block
         rows = min(block, tiles - first)
-        for c0 in range(0, c, DEPTH):
-            multiply_block(
-                v, point * v_point + first * c + c0, c, 1, rows,
-                u, point * u_point + c0 * nr, c * nr, nr,
-                m, point * m_point + first * k, k, k,
-                min(DEPTH, c - c0), c0 > 0, edges[get_thread_id()],
-            )  # fmt: skip
+        for side in range(2):
+            start, stop = wide[point, side, 0] // nr * nr, wide[point, side, 1]
+            more = False
+            for part in range(2):
+                last = deep[point, part, 1]
+                for c0 in range(deep[point, part, 0], last, DEPTH):
+                    multiply_block(
+                        v, point * v_point + first * c + c0, c, 1, rows,
+                        u, point * u_point + (start * c + c0 * nr), c * nr, nr,
+                        m, point * m_point + first * k + start, k, stop - start,
+                        min(DEPTH, last - c0), more, edges[get_thread_id()],
+                    )  # fmt: skip
+                    more = True
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -305,9 +314,9 @@ def _convolve(
     step = lanes(y.dtype)
     th, tw = -(-oh // TILE), -(-ow // TILE)
     tiles = n * th * tw
-    w, whole = np.ascontiguousarray(w).reshape(-1), y.reshape(-1)
+    w, tiled = np.ascontiguousarray(w).reshape(-1), y.reshape(-1)
     if oh % TILE or ow % TILE:
-        whole = memory.empty(tiles * TILE * TILE * k, y.dtype)
+        tiled = memory.empty(tiles * TILE * TILE * k, y.dtype)
     rows = CACHED // (POINTS * tw * (c + k) * y.itemsize)
     if rows and POINTS * c * k * y.itemsize <= CACHED:
         nr = panel_width(k, y.dtype)
@@ -315,23 +324,23 @@ def _convolve(
         _transform_weights(w, c, k, u, nr, step)
         work = scratch(POINTS * (rows * tw * (c + k) + 2 * PAD), y.dtype)
         edges = scratch(edge_size(nr), y.dtype)
-        _in_one_go(xp, hp, wp, u, n, th, tw, c, k, nr, *finish, whole, rows, step, work, edges)
+        _in_one_go(xp, hp, wp, u, n, th, tw, c, k, nr, *finish, tiled, rows, step, work, edges)
     else:
         v = matrices(tiles * c, y.dtype)
         _transform_pixels(xp, hp, wp, n, th, tw, c, v, step)
         m = matrices(tiles * k, y.dtype)
         multiply_points(v, w, m, tiles, c, k)
-        _transform_output(m, tiles, n, th, tw, k, *finish, whole, step)
+        _transform_output(m, tiles, n, th, tw, k, *finish, tiled, step)
     if oh % TILE or ow % TILE:
-        cut(whole, y, finish.factor)
+        cut(tiled, y, finish.factor)
 
 
-def cut(whole: np.ndarray, y: np.ndarray, factor: int) -> None:
+def cut(tiled: np.ndarray, y: np.ndarray, factor: int) -> None:
     """y (N, OH R, OW R, C): the upper left of the whole tiles (N, 4 TH R, 4 TW R, C), flat."""
     n, height, width, c = y.shape
     tile = TILE * factor
     crop(
-        whole,
+        tiled,
         -(-height // tile) * tile,
         -(-width // tile) * tile,
         y.reshape(-1),
@@ -375,7 +384,7 @@ def backward(
         return
     del v, d
     turned = memory.empty((3, 3, k, c), w.dtype)
-    exchange_sides(np.ascontiguousarray(w).reshape(-1), c, k, turned.reshape(-1), step, True)
+    exchange_sides(np.ascontiguousarray(w).reshape(-1), 9, c, k, turned.reshape(-1), step, True)
     _convolve(dy, hp, wp, k, turned, Finish.make(None, c, x.dtype), dx)
 
 
@@ -404,7 +413,12 @@ def multiply_points(
         return
     u = matrices(-(-k // nr) * nr * c, v.dtype)
     _transform_weights(w, c, k, u, nr, step)
-    _products(v, u, m, tiles, c, k, nr, ROWS, edges)
+    products(v, u, m, tiles, c, k, nr, everywhere(c), everywhere(k), ROWS, edges)
+
+
+def everywhere(size: int) -> np.ndarray:
+    """(36, 2, 2): all channels at all points."""
+    return np.tile(np.array([[0, size], [0, 0]]), (POINTS, 1, 1))
 
 
 def _padded(x: np.ndarray, hp: int, wp: int, padding: tuple[int, int, int, int]) -> np.ndarray:

@@ -186,6 +186,11 @@ register(
             _sample(8, 16, 5, (5, 13, 19), stride=2, padding=(2, 1, 1, 2)),
             _sample(12, 48, (6, 5), (6, 21, 12), stride=2, padding=(0, 3, 5, 0), bias=False),
             _sample(4, 16, (5, 6), (9, 9, 18), stride=2),
+            _sample(48, 16, (6, 5), (6, 21, 12), stride=2, padding=(0, 3, 5, 0)),
+            _sample(16, 80, (5, 6), (9, 9, 18), stride=2, bias=False),
+            _sample(32, 128, 5, (17, 7, 8), stride=2, padding="same"),
+            _sample(32, 144, 6, (20, 7, 8), stride=2, padding=2),
+            _sample(160, 32, 5, (18, 8, 7), stride=2, padding="same"),
             # Few channels on one side: in, out; strides, cut borders, odd numbers of outputs.
             _sample(3, 32, 5, (5, 21, 17), stride=2, padding="same"),
             _sample(3, 40, (5, 4), (33, 19, 23), stride=(2, 1), padding=(1, 0, 2, 3)),
