@@ -33,11 +33,13 @@ from nn.cpu.simd import (
 )
 from nn.reference.dense import DenseCache
 
-FEW_ROWS = 192
-DEPTH = 128  # terms that a tile sums at a time
+FEW_ROWS = 128
+DEPTH = 256  # terms that a tile sums at a time
 COLUMNS = 512  # of w or dw in one task
 TASKS = 16  # wanted in the forward pass, so that several threads have work
-PAD = 16  # numbers between rows a power of two apart, so that they do not all fall into one cache set
+PAD = (
+    16  # numbers between rows a power of two apart, so that they do not all fall into one cache set
+)
 
 
 @njit(cache=True, nogil=True)
@@ -97,94 +99,91 @@ def _add_shares(sums, count, n, outputs, y):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _turn_gradient(dy, n, outputs, nr, count, turned, db, space):
-    """turned: dyᵀ (O, N) in panels of nr examples, zeros behind the last; db += the column sums of dy."""
-    block = 4 * count
-    for task in prange((outputs + block - 1) // block):
-        left = task * block
-        right = min(outputs, left + block)
+def _prepare(dy, n, outputs, straight, wide, turned, tall, count, db, space):
+    """straight: dy in panels of ``wide`` outputs; turned: dyᵀ in panels of ``tall`` examples; db += its column sums.
+
+    Both end in zeros, where the last panel is not full. ``turned`` or ``db`` may be empty: not wanted.
+    """
+    for task in prange((outputs + wide - 1) // wide):
+        left = task * wide
+        width = min(wide, outputs - left)
+        for m in range(n):
+            to = (task * n + m) * wide
+            copy_span(straight, to, dy, m * outputs + left, width)
+            clear_span(straight, to + width, dy, 0, wide - width)
         if db.size > 0:
             own = space[get_thread_id()]
-            clear_span(own, 0, own, 0, right - left)
+            clear_span(own, 0, dy, 0, wide)
             for m in range(n):
-                add_span(own, 0, dy, m * outputs + left, right - left)
-            add_span(db, left, own, 0, right - left)
+                add_span(own, 0, straight, (task * n + m) * wide, wide)
+            add_span(db, left, own, 0, width)
         if turned.size > 0:
-            for m in range(0, n, count):
-                panel = m // nr * nr * outputs + m % nr
-                for o in range(left, right, count):
-                    if m + count <= n and o + count <= right:
-                        transpose_tile(dy, m * outputs + o, outputs, turned, panel + o * nr, nr)
+            for m in range(0, (n + tall - 1) // tall * tall, count):
+                panel = m // tall * tall * outputs + m % tall
+                for o in range(left, left + width, count):
+                    if m + count <= n and o + count <= outputs:
+                        transpose_tile(dy, m * outputs + o, outputs, turned, panel + o * tall, tall)
                     else:
-                        for oo in range(o, min(o + count, right)):
-                            clear_span(turned, panel + oo * nr, turned, 0, count)
-                            for mm in range(min(count, n - m)):
-                                turned[panel + oo * nr + mm] = dy[(m + mm) * outputs + oo]
-            for o in range(left, right):  # where the last panel is not half full
-                empty = (n + count - 1) // count * count
-                if empty % nr > 0:
-                    at = empty // nr * nr * outputs + o * nr + empty % nr
-                    clear_span(turned, at, turned, 0, nr - empty % nr)
+                        for oo in range(o, min(o + count, outputs)):
+                            clear_span(turned, panel + oo * tall, dy, 0, count)
+                            for mm in range(m, min(m + count, n)):
+                                turned[panel + oo * tall + mm - m] = dy[mm * outputs + oo]
+
+
+@njit(cache=True, nogil=True)
+def _weight_gradient(x, first, height, straight, n, inputs, outputs, nr, dw, own):
+    """Rows first to first + height of dw (I, O) += xᵀ dy."""
+    rows = (height + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
+    for m in range(n):  # the numbers of x that belong to a tile, side by side
+        copy_span(own, m * rows, x, m * inputs + first, height)
+        clear_span(own, m * rows + height, x, 0, rows - height)
+    for left in range(0, outputs, COLUMNS):
+        for i in range(0, height, TILE_ROWS):
+            for j in range(left, min(outputs, left + COLUMNS), nr):
+                _tile(own, i, 1, rows, min(TILE_ROWS, height - i),
+                      straight, j * n, nr, min(nr, outputs - j), nr,
+                      dw, (first + i) * outputs + j, outputs, n, True, own, rows * n)  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _input_gradient(w, first, height, turned, n, inputs, outputs, nr, count, dx, own, rows):
+    """Columns first to first + height of dx (N, I) = dy wᵀ, made as dxᵀ = w dyᵀ; ``own`` holds (rows, nr) of it."""
+    edge = rows * nr  # behind them: the last rows of w, filled up
+    for m in range(0, n, nr):
+        for k in range(0, outputs, DEPTH):
+            depth = min(DEPTH, outputs - k)
+            for i in range(0, height, TILE_ROWS):
+                source = (first + i) * outputs + k
+                a, a0, a_row, there = w, source, outputs, min(TILE_ROWS, height - i)
+                if there < TILE_ROWS:
+                    a, a0, a_row = own, edge, depth
+                    for ii in range(there):
+                        copy_span(own, edge + ii * depth, w, source + ii * outputs, depth)
+                    clear_span(own, edge + there * depth, w, 0, (TILE_ROWS - there) * depth)
+                _tile(a, a0, a_row, 1, TILE_ROWS, turned, m * outputs + k * nr, nr, nr, nr,
+                      own, i * nr, nr, depth, k > 0, own, 0)  # fmt: skip
+        for mm in range(m, min(m + nr, n), count):
+            for i in range(0, height, count):
+                if mm + count <= n and i + count <= height:
+                    transpose_tile(own, i * nr + mm - m, nr, dx, mm * inputs + first + i, inputs)
+                else:
+                    for m1 in range(mm, min(mm + count, n)):
+                        for i1 in range(i, min(i + count, height)):
+                            dx[m1 * inputs + first + i1] = own[i1 * nr + m1 - m]
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _input_gradient(w, turned, n, inputs, outputs, nr, count, rows, dx, space):
-    """dx (N, I) = dy wᵀ, made as dxᵀ = w dyᵀ in blocks of ``rows`` inputs."""
+def _gradients(x, w, straight, wide, turned, tall, n, inputs, outputs, count, rows, dw, dx, space):
+    """dw and dx, in blocks of ``rows`` inputs; an empty ``dx`` is not wanted."""
     for task in prange((inputs + rows - 1) // rows):
         first = task * rows
         height = min(rows, inputs - first)
         own = space[get_thread_id()]
-        edge = rows * nr  # behind the block of dxᵀ: the last rows of w, filled up
-        for m in range(0, n, nr):
-            for k in range(0, outputs, DEPTH):
-                depth = min(DEPTH, outputs - k)
-                for i in range(0, height, TILE_ROWS):
-                    source = (first + i) * outputs + k
-                    a, a0, a_row = w, source, outputs
-                    if height - i < TILE_ROWS:
-                        a, a0, a_row = own, edge, depth
-                        for ii in range(height - i):
-                            copy_span(own, edge + ii * depth, w, source + ii * outputs, depth)
-                        clear_span(own, edge + (height - i) * depth, own, 0,
-                                   (TILE_ROWS - height + i) * depth)  # fmt: skip
-                    _tile(a, a0, a_row, 1, TILE_ROWS, turned, m * outputs + k * nr, nr, nr, nr,
-                          own, i * nr, nr, depth, k > 0, own, 0)  # fmt: skip
-            for mm in range(m, min(m + nr, n), count):
-                for i in range(0, height, count):
-                    if mm + count <= n and i + count <= height:
-                        at = mm * inputs + first + i
-                        transpose_tile(own, i * nr + mm - m, nr, dx, at, inputs)
-                    else:
-                        for m1 in range(mm, min(mm + count, n)):
-                            for i1 in range(i, min(i + count, height)):
-                                dx[m1 * inputs + first + i1] = own[i1 * nr + m1 - m]
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _weight_gradient(x, dy, n, inputs, outputs, nr, rows, dw, space):
-    """dw (I, O) += xᵀ dy in blocks of ``rows`` inputs and COLUMNS outputs."""
-    stripes = (outputs + COLUMNS - 1) // COLUMNS
-    for task in prange((inputs + rows - 1) // rows * stripes):
-        first, left = task // stripes * rows, task % stripes * COLUMNS
-        right = min(outputs, left + COLUMNS)
-        height = min(rows, inputs - first)
-        own = space[get_thread_id()]
-        last, edge = rows * n, (rows + nr) * n  # behind x: the last columns of dy, and a tile
-        for m in range(n):
-            copy_span(own, m * rows, x, m * inputs + first, height)
-            clear_span(own, m * rows + height, own, 0, rows - height)
-        width = (right - left) % nr
-        if width > 0:
-            clear_span(own, last, own, 0, n * nr)
-            for m in range(n):
-                copy_span(own, last + m * nr, dy, (m + 1) * outputs - width, width)
-        for i in range(0, height, TILE_ROWS):
-            for j in range(left, right, nr):
-                width = min(nr, right - j)
-                b, b0, b_k = (dy, j, outputs) if width == nr else (own, last, nr)
-                at = (first + i) * outputs + j
-                _tile(own, i, 1, rows, min(TILE_ROWS, height - i), b, b0, b_k, width, nr,
-                      dw, at, outputs, n, True, own, edge)  # fmt: skip
+        _weight_gradient(x, first, height, straight, n, inputs, outputs, wide, dw, own)
+        if dx.size > 0:
+            _input_gradient(
+                w, first, height, turned, n, inputs, outputs, tall, count, dx, own, rows
+            )
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
@@ -221,15 +220,13 @@ def dense_forward(
     nr = panel_width(outputs, x.dtype)
     # A share is long beside the rows, or its own sum would cost more than its weights.
     wanted = -(-TASKS * COLUMNS // max(outputs, COLUMNS))
-    share = max(-(-inputs // wanted), 8 * n, 2 * DEPTH)
+    share = max(-(-inputs // wanted), 8 * n, DEPTH)
     share = -(-share // DEPTH) * DEPTH
     shares = -(-inputs // share)
     sums = memory.empty((shares - 1, n, outputs), x.dtype).reshape(-1)
     rows, x_row = _whole_tiles(x)
     space = scratch((DEPTH + TILE_ROWS) * nr, x.dtype)
-    _forward(
-        rows, x_row, _flat(w), bias, n, inputs, outputs, share, nr, y.reshape(-1), sums, space
-    )
+    _forward(rows, x_row, _flat(w), bias, n, inputs, outputs, share, nr, y.reshape(-1), sums, space)
     if shares > 1:
         _add_shares(sums, shares - 1, n, outputs, y.reshape(-1))
     return y, DenseCache(x, w)
@@ -261,24 +258,25 @@ def dense_backward(
         if dx is not None:
             multiply(dy, w, dx, transpose_b=True, accumulate=False)
         return dx
-    count = lanes(dy.dtype)
-    tiles = math.lcm(TILE_ROWS, count)
-    rows = max(64 // tiles, 1) * tiles
-    nr = panel_width(outputs, dy.dtype)
-    flat = dy.reshape(-1)
-    space = scratch((rows + nr) * n + TILE_ROWS * nr, dy.dtype)
-    _weight_gradient(
-        x.reshape(-1), flat, n, inputs, outputs, nr, rows, dw.reshape(-1), space
+    count, wide, tall = (
+        lanes(dy.dtype),
+        panel_width(outputs, dy.dtype),
+        panel_width(n, dy.dtype),
     )
-    if dx is None and db is None:
-        return None
-    nr = panel_width(n, dy.dtype)
-    turned = panels(outputs, n, dy.dtype) if need_dx else np.empty(0, dy.dtype)
-    bias_gradient = np.empty(0, dy.dtype) if db is None else db
-    space = scratch(max(rows * nr + TILE_ROWS * DEPTH, 4 * count), dy.dtype)
-    _turn_gradient(flat, n, outputs, nr, count, turned, bias_gradient, space)
-    if dx is not None:
-        _input_gradient(
-            w.reshape(-1), turned, n, inputs, outputs, nr, count, rows, dx.reshape(-1), space
-        )
+    none = np.empty(0, dy.dtype)
+    tiles = math.lcm(TILE_ROWS, count)  # whole tiles, and whole squares to turn
+    rows = tiles * max(1, 32 // tiles if inputs >= 512 else 1)
+    straight = panels(n, outputs, dy.dtype)
+    turned = panels(outputs, n, dy.dtype) if need_dx else none
+    space = scratch(
+        max(rows * n + TILE_ROWS * wide, rows * tall + TILE_ROWS * DEPTH, wide), dy.dtype
+    )
+    flat = dy.reshape(-1)
+    _prepare(
+        flat, n, outputs, straight, wide, turned, tall, count, none if db is None else db, space
+    )
+    _gradients(
+        x.reshape(-1), w.reshape(-1), straight, wide, turned, tall, n, inputs, outputs, count,
+        rows, dw.reshape(-1), none if dx is None else dx.reshape(-1), space,
+    )  # fmt: skip
     return dx
