@@ -44,7 +44,7 @@ PAD = (
 
 @njit(cache=True, nogil=True)
 def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth, add, edge, e0):
-    """c[height, width] (+)= a b: one tile, made at e0 of ``edge`` where it hangs over. a and b are read as whole tiles."""
+    """c[height, width] (+)= a b: one tile, made at e0 of ``edge`` where it hangs over; a, b are whole."""
     whole = height == TILE_ROWS and width == nr
     y, y0, y_row = (c, c0, c_row) if whole else (edge, e0, nr)
     if nr * c.itemsize <= VECTOR_BYTES:

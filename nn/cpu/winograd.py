@@ -239,9 +239,7 @@ def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work, edges):
                 )  # fmt: skip
         for i in range(rows):
             for j in range(0, columns, step):
-                _weights_back(
-                    du, i * nr + j, SEEN * du_point, du_point, du, part, 3 * step, step
-                )
+                _weights_back(du, i * nr + j, SEEN * du_point, du_point, du, part, 3 * step, step)
                 for tap in range(9):
                     add_span(
                         dw, (tap * c + first + i) * k + panel * nr + j, du, part + tap * step, step
