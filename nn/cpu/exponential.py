@@ -4,7 +4,7 @@
 
 k is what remains in the last digits after adding 1.5 * 2^23, a number so large that its float32 neighbours are whole
 numbers apart; shifted to the place of the exponent it is 2^k. e^r is a polynomial (Moshier's Cephes, 1992).
-Largest relative error, found by trying every float32 in [-87.3, 0]: 0.9e-7. Double precision keeps ``math.exp``.
+Largest relative error, found by trying every float32 in [-87.3, -1e-9]: 0.9e-7. Double precision keeps ``math.exp``.
 """
 
 import numpy as np
