@@ -18,7 +18,7 @@ import numpy as np
 from numba import get_thread_id, njit, prange
 
 from nn.cpu import memory
-from nn.cpu.gemm import multiply, panel_width, panels, scratch
+from nn.cpu.gemm import PAD, multiply, panel_width, panels, scratch
 from nn.cpu.rows import add_column_sums
 from nn.cpu.simd import (
     TILE_ROWS,
@@ -36,15 +36,16 @@ from nn.reference.dense import DenseCache
 FEW_ROWS = 128
 DEPTH = 256  # terms that a tile sums at a time
 COLUMNS = 512  # of w or dw in one task
-TASKS = 16  # wanted in the forward pass, so that several threads have work
-PAD = (
-    16  # numbers between rows a power of two apart, so that they do not all fall into one cache set
-)
+TASKS = 16  # wanted at least, so that several threads have work
+BLOCK = 128  # inputs in one task of the backward pass, where that makes enough tasks
 
 
 @njit(cache=True, nogil=True)
 def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth, add, edge, e0):
-    """c[height, width] (+)= a b: one tile, made at e0 of ``edge`` where it hangs over; a, b are whole."""
+    """c[height, width] (+)= a b: one tile, made at e0 of ``edge`` where c ends within it.
+
+    a and b are read as whole tiles; what lies behind their ends does not reach c.
+    """
     whole = height == TILE_ROWS and width == nr
     y, y0, y_row = (c, c0, c_row) if whole else (edge, e0, nr)
     if nr * c.itemsize <= VECTOR_BYTES:
@@ -110,7 +111,8 @@ def _prepare(dy, n, outputs, straight, wide, turned, tall, count, db, space):
         for m in range(n):
             to = (task * n + m) * wide
             copy_span(straight, to, dy, m * outputs + left, width)
-            clear_span(straight, to + width, dy, 0, wide - width)
+            if width < wide:
+                clear_span(straight, to + width, dy, 0, wide - width)
         if db.size > 0:
             own = space[get_thread_id()]
             clear_span(own, 0, dy, 0, wide)
@@ -136,7 +138,8 @@ def _weight_gradient(x, first, height, straight, n, inputs, outputs, nr, dw, own
     rows = (height + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
     for m in range(n):  # the numbers of x that belong to a tile, side by side
         copy_span(own, m * rows, x, m * inputs + first, height)
-        clear_span(own, m * rows + height, x, 0, rows - height)
+        if height < rows:
+            clear_span(own, m * rows + height, x, 0, rows - height)
     for left in range(0, outputs, COLUMNS):
         for i in range(0, height, TILE_ROWS):
             for j in range(left, min(outputs, left + COLUMNS), nr):
@@ -258,14 +261,11 @@ def dense_backward(
         if dx is not None:
             multiply(dy, w, dx, transpose_b=True, accumulate=False)
         return dx
-    count, wide, tall = (
-        lanes(dy.dtype),
-        panel_width(outputs, dy.dtype),
-        panel_width(n, dy.dtype),
-    )
+    count = lanes(dy.dtype)
+    wide, tall = panel_width(outputs, dy.dtype), panel_width(n, dy.dtype)
     none = np.empty(0, dy.dtype)
     tiles = math.lcm(TILE_ROWS, count)  # whole tiles, and whole squares to turn
-    rows = tiles * max(1, 32 // tiles if inputs >= 512 else 1)
+    rows = tiles * min(max(1, inputs // (TASKS * tiles)), max(1, BLOCK // tiles))
     straight = panels(n, outputs, dy.dtype)
     turned = panels(outputs, n, dy.dtype) if need_dx else none
     space = scratch(
