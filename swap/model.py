@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import nn
+from nn.cpu import memory
 from swap.errors import UserError
 from swap.match import CodeMatch
 
@@ -129,6 +130,12 @@ class Looks:
         return {"mean": self.mean, "scale": self.scale, "prior": self.prior}
 
 
+def _apply(operation: np.ufunc, pictures: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """operation(pictures, one) for pictures (N, 64, 64, 3) and what all of them meet, (64, 64, 3), in used memory."""
+    out = memory.empty(pictures.shape, np.result_type(pictures, one))
+    return operation(pictures, one, out=out)
+
+
 class SwapModel(nn.Layer):
     """One encoder and any number of decoders, by the name of the side.
 
@@ -169,10 +176,10 @@ class SwapModel(nn.Layer):
             yield f"decoder_{side}", decoder
         yield "sigmoid", self.sigmoid
 
-    def show(self, faces: np.ndarray, side: str) -> np.ndarray:
-        """What the encoder sees of faces (N, 64, 64, 3) in [0, 1] of a person: (face - mean) scale."""
+    def show(self, faces: np.ndarray, side: str, out: np.ndarray | None = None) -> np.ndarray:
+        """What the encoder sees of faces (N, 64, 64, 3) in [0, 1] of a person: (face - mean) scale; in ``out``."""
         looks = self.looks[side]
-        return (faces - looks.mean) * looks.scale
+        return np.multiply(np.subtract(faces, looks.mean, out=out), looks.scale, out=out)
 
     def encode(self, faces: np.ndarray, side: str) -> np.ndarray:
         """Codes (N, 8, 8, 4c) of faces (N, 64, 64, 3) in [0, 1] of ``side``."""
@@ -181,7 +188,7 @@ class SwapModel(nn.Layer):
     def decode(self, code: np.ndarray, side: str) -> np.ndarray:
         """Faces (N, 64, 64, 3) in (0, 1) of ``side`` for codes (N, 8, 8, 4c)."""
         logits = self.decoders[side].forward(code, train=False)[0]
-        return self.sigmoid.forward(logits + self.looks[side].prior, train=False)[0]
+        return self.sigmoid.forward(_apply(np.add, logits, self.looks[side].prior), train=False)[0]
 
     def swap(self, faces: np.ndarray, source: str, target: str) -> np.ndarray:
         """Faces of ``source`` (N, 64, 64, 3) in [0, 1] as ``target`` would look."""
@@ -209,35 +216,40 @@ class SwapModel(nn.Layer):
         L = sum over sides of L_side. The sides pass the encoder in one batch; its gradient is then the sum
         of theirs, because each of its parameters is used by both. What is returned is L_side alone.
         """
-        shown = [self.show(x, side) for side, (x, _) in batch.items()]
+        first = next(iter(batch))
+        coming_back = 0 if returns is None else len(returns)
+        total = sum(len(x) + coming_back for x, _ in batch.values())
+        like = (batch[first][0], self.looks[first].mean)
+        shown = memory.empty((total, *like[0].shape[1:]), np.result_type(*like))
         rows: dict[
             str, list[slice]
         ] = {}  # of each decoder: its own faces, and those that come back
         start = 0
-        for side, x in zip(batch, shown, strict=True):
+        for side, (x, _) in batch.items():
             rows[side] = [slice(start, start + len(x))]
+            self.show(x, side, shown[rows[side][0]])
             start += len(x)
         back = {}
-        if returns is not None and len(returns):
+        if coming_back:
             for side, other in zip(batch, reversed(list(batch)), strict=True):
                 back[side] = batch[side][1][returns]
-                shown.append(self.show(self.swap(back[side], side, other), other))
-                rows[side].append(slice(start, start + len(returns)))
-                start += len(returns)
-        code, to_cache = self.to_code.forward(np.concatenate(shown))
+                rows[side].append(slice(start, start + coming_back))
+                self.show(self.swap(back[side], side, other), other, shown[rows[side][1]])
+                start += coming_back
+        code, to_cache = self.to_code.forward(shown)
         wide, from_cache = self.from_code.forward(code)
-        dwide = np.empty_like(wide)
+        dwide = memory.empty(wide.shape, wide.dtype)
         losses = {}
         for side, (_, target) in batch.items():
             mine = wide[rows[side][0]]
             if back:
                 mine = np.concatenate([wide[part] for part in rows[side]])
             logits, cache = self.decoders[side].forward(mine)
-            y, sigmoid_cache = self.sigmoid.forward(logits + self.looks[side].prior)
+            y, sigmoid_cache = self.sigmoid.forward(_apply(np.add, logits, self.looks[side].prior))
             count = len(target)
             losses[side], dy = self._loss(y[:count], target, weight)
             if back:
-                share = len(returns) / count
+                share = coming_back / count
                 _, returned = self._loss(y[count:], back[side], weight)
                 dy = np.concatenate([dy, share * returned])
             dmine = self.decoders[side].backward(self.sigmoid.backward(dy, sigmoid_cache), cache)
@@ -261,9 +273,12 @@ class SwapModel(nn.Layer):
         if weight is None:
             loss, cache = self.loss.forward(y, target)
             return float(loss), self.loss.backward(1.0, cache)
-        # |w y - w t| = w |y - t|, and the chain rule through w y
-        loss, cache = self.loss.forward(y * weight, target * weight)
-        return float(loss), self.loss.backward(1.0, cache) * weight
+        # |w y - w t| = w |y - t|, and the chain rule through w y. NumPy is many times faster along whole pictures than
+        # along the few colours of a pixel, so the weight gets a number for each.
+        weight = np.ascontiguousarray(np.broadcast_to(weight, y.shape[1:]))
+        weighted = _apply(np.multiply, y, weight), _apply(np.multiply, target, weight)
+        loss, cache = self.loss.forward(*weighted)
+        return float(loss), _apply(np.multiply, self.loss.backward(1.0, cache), weight)
 
     def to(self, backend: str) -> "SwapModel":
         super().to(backend)

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit, prange
 
 from nn.cpu import memory
+from nn.cpu.exponential import exp_single
 from nn.reference.activation import ActivationCache, LeakyReLUCache
 
 
@@ -21,11 +22,19 @@ def _leaky_relu_backward(dy, y, slope, dx):
         dx[i] = dy[i] if y[i] > 0 else slope * dy[i]
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _sigmoid(x, y):
     for i in prange(x.size):
         e = math.exp(-abs(x[i]))
-        y[i] = 1 / (1 + e) if x[i] >= 0 else e / (1 + e)
+        y[i] = (1 if x[i] >= 0 else e) / (1 + e)
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def _sigmoid_single(x, y):
+    one = np.float32(1)
+    for i in prange(x.size):
+        e = exp_single(-abs(x[i]))
+        y[i] = (one if x[i] >= 0 else e) / (one + e)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -84,7 +93,7 @@ def leaky_relu_backward(dy: np.ndarray, cache: LeakyReLUCache) -> np.ndarray:
 def sigmoid_forward(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
     """y = 1 / (1 + exp(-x)), without overflow."""
     y = memory.empty(x.shape, x.dtype)
-    _sigmoid(_flat(x), y.reshape(-1))
+    (_sigmoid_single if x.dtype == np.float32 else _sigmoid)(_flat(x), y.reshape(-1))
     return y, ActivationCache(y)
 
 

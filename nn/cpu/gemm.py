@@ -23,6 +23,7 @@ from nn.cpu.simd import (
     lanes,
     tile_product_1,
     tile_product_2,
+    transpose_tile,
 )
 
 DEPTH = 256
@@ -67,18 +68,28 @@ def pack(b: np.ndarray, out: np.ndarray, nr: int) -> None:
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def pack_transposed(b: np.ndarray, out: np.ndarray, nr: int) -> None:
-    """b (K, D) -> panels of nr columns of its transpose (D, K)."""
+def _pack_transposed(b: np.ndarray, out: np.ndarray, nr: int, count: int) -> None:
     columns, depth = b.shape
+    flat = b.reshape(-1)
     for j in prange((columns + nr - 1) // nr):
         width = min(nr, columns - j * nr)
         at = j * depth * nr
         if width < nr:
             clear_span(out, at, out, 0, depth * nr)
-        for k0 in range(0, depth, 16):  # 16 columns of b at a time: a cache line each
-            for c in range(width):
-                for k in range(k0, min(k0 + 16, depth)):
-                    out[at + k * nr + c] = b[j * nr + c, k]
+        for k0 in range(0, depth, count):  # a square of vectors at a time
+            for c0 in range(0, width, count):
+                if k0 + count <= depth and c0 + count <= width:
+                    source = (j * nr + c0) * depth + k0
+                    transpose_tile(flat, source, depth, out, at + k0 * nr + c0, nr)
+                else:
+                    for c in range(c0, min(c0 + count, width)):
+                        for k in range(k0, min(k0 + count, depth)):
+                            out[at + k * nr + c] = b[j * nr + c, k]
+
+
+def pack_transposed(b: np.ndarray, out: np.ndarray, nr: int) -> None:
+    """b (K, D) -> panels of nr columns of its transpose (D, K)."""
+    _pack_transposed(b, out, nr, lanes(b.dtype))
 
 
 @njit(cache=True, nogil=True)
@@ -169,18 +180,27 @@ def edge_size(nr: int) -> int:
 
 
 def multiply(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, *, transpose_a: bool = False, accumulate: bool
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    accumulate: bool,
 ) -> None:
-    """c (M, K) = a b, or += with ``accumulate``: a (M, D), or (D, M) with ``transpose_a``; b (D, K). All contiguous."""
+    """c (M, K) = a b, or += with ``accumulate``: a (M, D), b (D, K), both the other way round where it says so.
+
+    All are contiguous.
+    """
     m, columns = c.shape
-    depth = b.shape[0]
+    depth = b.shape[1] if transpose_b else b.shape[0]
     if depth == 0 and not accumulate:
         c[...] = 0
     if c.size == 0 or depth == 0:
         return
     nr = panel_width(columns, c.dtype)
     packed = panels(depth, columns, c.dtype)
-    pack(b, packed, nr)
+    (pack_transposed if transpose_b else pack)(b, packed, nr)
     a_row, a_k = (1, m) if transpose_a else (depth, 1)
     block, edges = block_rows(m), scratch(edge_size(nr), c.dtype)
     flat_a, flat_c = a.reshape(-1), c.reshape(-1)

@@ -1,7 +1,8 @@
 """Losses on the CPU. The equations stand in ``nn/reference/losses.py``.
 
 Sums are taken in float64, in a fixed number of parts, so that they neither lose digits over a
-million numbers nor depend on the number of threads.
+million numbers nor depend on the number of threads. Within a part LLVM may add in an order of its own ("reassoc"),
+which it needs to sum several numbers at a time; that order is the same in every run.
 """
 
 import math
@@ -10,20 +11,35 @@ import numpy as np
 from numba import njit, prange
 
 from nn.cpu import memory
+from nn.cpu.exponential import exp_single
 from nn.reference.losses import LossCache
 
 PARTS = 64
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _sum_of_squares(y, t):
+    total = 0.0
+    for i in range(y.size):
+        d = np.float64(y[i] - t[i])
+        total += d * d
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _sum_of_distances(y, t):
+    total = 0.0
+    for i in range(y.size):
+        total += abs(np.float64(y[i] - t[i]))
+    return total
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def _mse(y, t, partial):
     share = (y.size + PARTS - 1) // PARTS
     for part in prange(PARTS):
-        total = 0.0
-        for i in range(part * share, min(y.size, (part + 1) * share)):
-            d = np.float64(y[i] - t[i])
-            total += d * d
-        partial[part] = total
+        own = slice(min(y.size, part * share), min(y.size, (part + 1) * share))
+        partial[part] = _sum_of_squares(y[own], t[own])
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -36,10 +52,8 @@ def _mse_backward(y, t, scale, dy):
 def _mae(y, t, partial):
     share = (y.size + PARTS - 1) // PARTS
     for part in prange(PARTS):
-        total = 0.0
-        for i in range(part * share, min(y.size, (part + 1) * share)):
-            total += abs(np.float64(y[i] - t[i]))
-        partial[part] = total
+        own = slice(min(y.size, part * share), min(y.size, (part + 1) * share))
+        partial[part] = _sum_of_distances(y[own], t[own])
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -60,11 +74,20 @@ def _bce_with_logits(y, t, partial):
         partial[part] = total
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _bce_with_logits_backward(y, t, scale, dy):
     for i in prange(y.size):
         e = math.exp(-abs(y[i]))
-        p = 1 / (1 + e) if y[i] >= 0 else e / (1 + e)
+        p = (1 if y[i] >= 0 else e) / (1 + e)
+        dy[i] = (p - t[i]) * scale
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def _bce_with_logits_backward_single(y, t, scale, dy):
+    one = np.float32(1)
+    for i in prange(y.size):
+        e = exp_single(-abs(y[i]))
+        p = (one if y[i] >= 0 else e) / (one + e)
         dy[i] = (p - t[i]) * scale
 
 
@@ -113,4 +136,6 @@ def bce_with_logits_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.gener
 
 def bce_with_logits_backward(dloss: float, cache: LossCache) -> np.ndarray:
     """dy = dL (sigmoid(y) - t) / M."""
-    return _backward(_bce_with_logits_backward, dloss, cache)
+    single = cache.y.dtype == np.float32
+    kernel = _bce_with_logits_backward_single if single else _bce_with_logits_backward
+    return _backward(kernel, dloss, cache)

@@ -29,11 +29,11 @@ class _Block:
 
     def __init__(self, size: int) -> None:
         self.raw = _take(size)
-        start = -self.raw.ctypes.data % ALIGNMENT
+        address = self.raw.__array_interface__["data"][0]  # .ctypes.data is ten times slower
         self.__array_interface__: dict[str, Any] = {
             "shape": (size,),
             "typestr": "|u1",
-            "data": (self.raw.ctypes.data + start, False),
+            "data": (address + -address % ALIGNMENT, False),
             "version": 3,
         }
 

@@ -71,6 +71,17 @@ register(
         torch=_torch,
         op="dense",
         linear=True,
-        deep=(Sample({"in_features": 1500, "out_features": 530}, (300, 1500)),),
+        deep=tuple(
+            Sample({"in_features": i, "out_features": o, "bias": n != 7}, (n, i))
+            for n, i, o in (
+                (300, 1500, 530),
+                (1, 700, 3),
+                (7, 33, 530),
+                (16, 5, 16),
+                (33, 1025, 31),
+                (64, 512, 96),
+                (100, 40, 1100),
+            )
+        ),
     )
 )
