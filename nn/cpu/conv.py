@@ -26,7 +26,7 @@ from types import ModuleType
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
-from nn.cpu import direct, memory, phases, winograd
+from nn.cpu import direct, dots, memory, phases, winograd
 from nn.cpu.gemm import (
     DEPTH,
     PAD,
@@ -270,6 +270,8 @@ def conv2d_forward(
         winograd.convolve(x, w, _bias(b, x), y, padding)
     elif _is_fast(y.shape, w, stride, precision, phases):
         phases.convolve(x, w, _bias(b, x), y, padding)
+    elif dots.fits_forward(w.shape, y.shape, x.dtype):
+        dots.forward(x, w, _bias(b, x), y, stride, padding)
     elif direct.fits_few_outputs(y.shape, stride) and w.shape[3] < w.shape[2]:
         direct.few_outputs(x, w, _bias(b, x), y, padding)
     elif direct.fits_forward(x.shape, y.shape):
@@ -309,8 +311,8 @@ def conv2d_backward(
         winograd.correlate(x, dy, dw, padding)
     elif direct.fits_weights(w.shape, dy.dtype):
         direct.weights(x, dy, dw, stride, padding)
-    elif turns and direct.fits_weights(_way_back(w.shape, dy.dtype), dy.dtype):
-        dw += _weights_of_few_outputs(x, dy, w.shape, padding)
+    elif dots.fits(w.shape, dy.dtype):
+        dots.weights(x, dy, dw, stride, padding)
     elif turns and k < c:
         turned = np.zeros((*w.shape[:2], k, c), dy.dtype)
         _correlate(dy, x, turned, stride, _around(w.shape, padding))
