@@ -324,6 +324,9 @@ def conv2d_backward(
     dx = memory.empty(x.shape, dy.dtype)
     if turns and fast:
         winograd.spread(dy, w, dx, padding)
+    elif turns and k <= c <= direct.FEW and direct.fits_few_outputs(x.shape, stride):
+        around = _around(w.shape, padding)
+        direct.few_outputs(dy, _turned(w), np.empty(0, dy.dtype), dx, around)
     elif turns and direct.fits_forward(dy.shape, x.shape):
         around = _around(w.shape, padding)
         direct.forward(dy, _turned(w), np.empty(0, dy.dtype), dx, stride, around)

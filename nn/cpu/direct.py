@@ -19,8 +19,9 @@ from numba import get_thread_id, njit, prange
 
 from nn.cpu import memory
 from nn.cpu.borders import pad
-from nn.cpu.gemm import pack, panel_width, panels, scratch
+from nn.cpu.gemm import pack, panel_width, scratch
 from nn.cpu.simd import (
+    TAPS,
     TILE_ROWS,
     VECTOR_BYTES,
     add_span,
@@ -28,6 +29,8 @@ from nn.cpu.simd import (
     copy_span,
     lanes,
     store_sum,
+    tall_product_1,
+    tap_tile,
     tile_product_1,
     tile_product_2,
 )
@@ -66,11 +69,20 @@ def padded(
     return xp
 
 
+@njit(cache=True, nogil=True)
+def _tall(places: int) -> bool:
+    """Whether so many places fill a tile of one vector with twice the rows, the faster one where it does not spill."""
+    return VECTOR_BYTES == 64 and places >= 2 * TILE_ROWS
+
+
 @njit(parallel=True, cache=True, nogil=True)
 def _forward(xp, hp, wp, c, w, nr, bias, y, n, oh, ow, k, kh, kw, sh, sw, tiles):
     """One row of places at a time; the last tile of a row overlaps the one before it."""
     narrow = nr * y.itemsize <= VECTOR_BYTES
     depth = kw * c
+    tall = _tall(ow) and narrow
+    high = 2 * TILE_ROWS if tall else TILE_ROWS
+    shared = kw == TAPS and sw == 1
     for line in prange(n * oh):
         tile = tiles[get_thread_id()]
         i, p = line // oh, line % oh
@@ -80,22 +92,27 @@ def _forward(xp, hp, wp, c, w, nr, bias, y, n, oh, ow, k, kh, kw, sh, sw, tiles)
             panel = j // nr * kh * depth * nr
             q = 0
             while q < ow:
-                q = min(q, ow - TILE_ROWS)
+                q = min(q, ow - high)
                 at, to = start + q * sw * c, (line * ow + q) * k + j
                 whole = width == nr
                 out, o0, o_row = (y, to, k) if whole else (tile, 0, nr)
-                if narrow:
+                if tall and shared:
+                    tap_tile(xp, at, c, wp * c, w, panel, depth * nr, out, o0, o_row, c, kh)
+                elif tall:
+                    tall_product_1(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
+                                   depth, kh, False)  # fmt: skip
+                elif narrow:
                     tile_product_1(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
                                    depth, kh, False)  # fmt: skip
                 else:
                     tile_product_2(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
                                    depth, kh, False)  # fmt: skip
-                for r in range(TILE_ROWS):
+                for r in range(high):
                     if not whole:
                         copy_span(y, to + r * k, tile, r * nr, width)
                     if bias.size:
                         add_span(y, to + r * k, bias, j, width)
-                q += TILE_ROWS
+                q += high
 
 
 def forward(
@@ -111,10 +128,10 @@ def forward(
     kh, kw, c, _ = w.shape
     hp, wp = (oh - 1) * stride[0] + kh, (ow - 1) * stride[1] + kw
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
-    nr = panel_width(k, x.dtype)
-    packed = panels(kh * kw * c, k, x.dtype)
+    nr = lanes(x.dtype) if _tall(ow) else panel_width(k, x.dtype)
+    packed = memory.empty(-(-k // nr) * nr * kh * kw * c, x.dtype)
     pack(np.ascontiguousarray(w).reshape(-1, k), packed, nr)
-    tiles = scratch(TILE_ROWS * nr, x.dtype)
+    tiles = scratch(2 * TILE_ROWS * nr, x.dtype)
     _forward(xp, hp, wp, c, packed, nr, bias, y.reshape(-1), n, oh, ow, k, kh, kw, *stride, tiles)
 
 
@@ -123,12 +140,18 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
     """Places in groups; a picture's groups follow each other evenly, because a row is a whole number of groups."""
     narrow = nr * y.itemsize <= VECTOR_BYTES
     depth, rows = seen * c, oh * groups
-    blocks = (rows + TILE_ROWS - 1) // TILE_ROWS
+    tall = _tall(rows) and narrow
+    high = 2 * TILE_ROWS if tall else TILE_ROWS
+    blocks = (rows + high - 1) // high
     for task in prange(n * blocks):
         tile = tiles[get_thread_id()]
-        i, first = task // blocks, min(task % blocks * TILE_ROWS, rows - TILE_ROWS)
+        i, first = task // blocks, min(task % blocks * high, rows - high)
         at = i * hp * wp * c + first * group * c
-        if narrow:
+        if tall:
+            tall_product_1(
+                xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False
+            )
+        elif narrow:
             tile_product_1(
                 xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False
             )
@@ -136,7 +159,7 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
             tile_product_2(
                 xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False
             )
-        for r in range(TILE_ROWS):
+        for r in range(high):
             p, q = (first + r) // groups, (first + r) % groups * group
             valid = min(group, ow - q) * k
             if valid > 0:
@@ -161,7 +184,7 @@ def few_outputs(
     tiled = np.zeros(2 * nr, x.dtype)
     if bias.size:
         tiled[: group * k] = np.tile(bias, group)
-    tiles = scratch(TILE_ROWS * nr + nr, x.dtype)
+    tiles = scratch(2 * TILE_ROWS * nr + nr, x.dtype)
     _few_outputs(
         xp, wp, hp, c, band.reshape(-1), nr, tiled, y.reshape(-1), n, oh, ow, k, kh, seen, group, groups, tiles,
     )  # fmt: skip
