@@ -18,9 +18,11 @@ is multiplied. In the memory layout NHWC the numbers (j, c) of one kernel row li
 is copying runs of KW C numbers.
 
 Other ways, for what they fit: fewer multiplications for 3x3 kernels of stride 1 (``winograd.py``) and 5x5 ones of
-stride 2 (``phases.py``) in float32; nothing gathered at all where one side has few channels (``direct.py``).
+stride 2 (``phases.py``) in float32; nothing gathered at all where one side has few channels (``direct.py`` for few
+inputs, ``dots.py`` for few outputs).
 """
 
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -41,7 +43,7 @@ from nn.cpu.gemm import (
     scratch,
 )
 from nn.cpu.rows import add_column_sums
-from nn.cpu.simd import TILE_ROWS, add_span, clear_span, copy_span, lanes
+from nn.cpu.simd import TILE_ROWS, add_span, clear_span, copy_span
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 WEIGHT_ROWS = 32 * TILE_ROWS  # rows of dw that one task computes
@@ -270,12 +272,8 @@ def conv2d_forward(
         winograd.convolve(x, w, _bias(b, x), y, padding)
     elif _is_fast(y.shape, w, stride, precision, phases):
         phases.convolve(x, w, _bias(b, x), y, padding)
-    elif dots.fits_forward(w.shape, y.shape, x.dtype):
-        dots.forward(x, w, _bias(b, x), y, stride, padding)
-    elif direct.fits_few_outputs(y.shape, stride) and w.shape[3] < w.shape[2]:
-        direct.few_outputs(x, w, _bias(b, x), y, padding)
-    elif direct.fits_forward(x.shape, y.shape):
-        direct.forward(x, w, _bias(b, x), y, stride, padding)
+    elif narrow := _narrow(w.shape, y.shape, stride, x.dtype):
+        narrow(x, w, _bias(b, x), y, stride, padding)
     elif _turns(w.shape, stride, padding) and w.shape[3] * SCATTER_GAIN <= w.shape[2]:
         _spread(x, _turned(w), y, stride, _around(w.shape, padding))
         if b is not None:
@@ -311,7 +309,7 @@ def conv2d_backward(
         winograd.correlate(x, dy, dw, padding)
     elif direct.fits_weights(w.shape, dy.dtype):
         direct.weights(x, dy, dw, stride, padding)
-    elif dots.fits(w.shape, dy.dtype):
+    elif dots.fits_weights(w.shape):
         dots.weights(x, dy, dw, stride, padding)
     elif turns and k < c:
         turned = np.zeros((*w.shape[:2], k, c), dy.dtype)
@@ -324,12 +322,9 @@ def conv2d_backward(
     dx = memory.empty(x.shape, dy.dtype)
     if turns and fast:
         winograd.spread(dy, w, dx, padding)
-    elif turns and k <= c <= direct.FEW and direct.fits_few_outputs(x.shape, stride):
-        around = _around(w.shape, padding)
-        direct.few_outputs(dy, _turned(w), np.empty(0, dy.dtype), dx, around)
-    elif turns and direct.fits_forward(dy.shape, x.shape):
-        around = _around(w.shape, padding)
-        direct.forward(dy, _turned(w), np.empty(0, dy.dtype), dx, stride, around)
+    elif turns and (narrow := _narrow((*w.shape[:2], k, c), x.shape, stride, dy.dtype)):
+        nothing = np.empty(0, dy.dtype)
+        narrow(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
     elif turns and k < c * SCATTER_GAIN:
         nothing = np.empty(0, dy.dtype)
         _convolve(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
@@ -338,22 +333,19 @@ def conv2d_backward(
     return dx
 
 
-def _weights_of_few_outputs(
-    x: np.ndarray, dy: np.ndarray, w_shape: tuple[int, ...], padding: tuple[int, int, int, int]
-) -> np.ndarray:
-    """dw (KH, KW, C, K) for small K: that of the way back, whose input dy has few channels, turned."""
-    c = w_shape[2]
-    turned = np.zeros(_way_back(w_shape, dy.dtype), dy.dtype)
-    if turned.shape[3] > c:
-        x = direct.widened(x, turned.shape[3])
-    direct.weights(dy, x, turned, (1, 1), _around(w_shape, padding))
-    return _turned(turned[..., :c])
-
-
-def _way_back(w_shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
-    """Shape of the kernel (KH, KW, K, C) of the way back, C filled up to whole vectors."""
-    kh, kw, c, k = w_shape
-    return kh, kw, k, -(-c // lanes(dtype)) * lanes(dtype)
+def _narrow(
+    w_shape: tuple[int, ...], y_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype
+) -> Callable[..., None] | None:
+    """The way of convolving with a kernel (KH, KW, C, K) of few channels on one side; None where none fits."""
+    c, k = w_shape[2:]
+    band = direct.fits_few_outputs(w_shape, y_shape, stride, dtype)
+    if band and c <= direct.FEW and k > dots.DOT_OUTPUTS:
+        return direct.few_outputs
+    if dots.fits_forward(w_shape, y_shape, dtype):
+        return dots.forward
+    if band:
+        return direct.few_outputs
+    return direct.forward if direct.fits_forward(w_shape, y_shape) else None
 
 
 def _bias(b: np.ndarray | None, x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Convolutions with few channels on one side: the first layer (3 colours in) and the last (3 colours out).
+"""Convolutions with few channels: the first layer (3 colours in), and few on both sides.
 
 Patches of such a picture are short runs of numbers, and gathering them costs more than multiplying them. Nothing is
 gathered here. In a picture with its border of zeros written out, xp (N, HP, WP, C), the KW C numbers that a kernel
@@ -10,8 +10,8 @@ product straight from the picture, a (places, KW C) with rows S C numbers apart,
                  G = 5 of them are 15 columns, (KW + G - 1) C numbers are seen, and the weights stand in a band
     weights      dw[i] (KW C, K) = sum over rows p of xp[row S p + i]ᵀ (KW C, OW) dy[row p] (OW, K)
 
-dx of a layer with few outputs is the forward pass of one with few inputs, with the kernel turned (see conv.py); dw of
-one is that of the other with x and dy exchanged.
+dx of a layer with few outputs is the forward pass of one with few inputs, with the kernel turned (see conv.py). Few
+outputs of many channels are computed along the channels instead (see dots.py).
 """
 
 import numpy as np
@@ -39,14 +39,34 @@ FEW = 8  # channels on the narrow side, at most
 PARTS = 32  # of the sum over pictures in dw: fixed, so that its order does not depend on the number of threads
 
 
-def fits_forward(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
+def fits_forward(w_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
     """Whether ``forward`` is for this: few channels in, and rows of places long enough for a tile."""
-    return x_shape[3] <= FEW and y_shape[2] >= TILE_ROWS
+    return w_shape[2] <= FEW and y_shape[2] >= TILE_ROWS
 
 
-def fits_few_outputs(y_shape: tuple[int, ...], stride: tuple[int, int]) -> bool:
-    """Whether ``few_outputs`` is for this."""
-    return y_shape[3] <= FEW and stride == (1, 1) and y_shape[2] >= 4 * TILE_ROWS
+def fits_few_outputs(
+    w_shape: tuple[int, ...], y_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype
+) -> bool:
+    """Whether ``few_outputs`` is for this: long rows, and groups of places enough for a tile."""
+    _, oh, ow, k = y_shape
+    if k > FEW or stride != (1, 1) or ow < 4 * TILE_ROWS:
+        return False
+    return oh * _groups(ow, w_shape[1], _group(k, dtype)) >= TILE_ROWS
+
+
+def _group(k: int, dtype: np.dtype) -> int:
+    """Neighbouring places whose ``k`` outputs ``few_outputs`` takes together."""
+    return max(1, _band_width(k, dtype) // k)
+
+
+def _band_width(k: int, dtype: np.dtype) -> int:
+    """Columns of its matrix, in whole vectors."""
+    return panel_width(2 * lanes(dtype) if k > lanes(dtype) else 16, dtype)
+
+
+def _groups(ow: int, kw: int, group: int) -> int:
+    """Groups in a row, so many that the pixels seen by its last place are in one, too."""
+    return -(-(ow + kw - 1) // group)
 
 
 def fits_weights(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
@@ -167,15 +187,18 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
 
 
 def few_outputs(
-    x: np.ndarray, w: np.ndarray, bias: np.ndarray, y: np.ndarray, padding: tuple[int, int, int, int]
-) -> None:  # fmt: skip
-    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K) at stride 1, plus bias (K) or none (0)."""
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray,
+    y: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
+    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K), plus bias (K) or none (0); stride (1, 1)."""
     n, oh, ow, k = y.shape
     kh, kw, c, _ = w.shape
-    nr = panel_width(2 * lanes(x.dtype) if k > lanes(x.dtype) else 16, x.dtype)
-    group = max(1, nr // k)
-    seen = kw + group - 1
-    groups = -(-(ow + kw - 1) // group)
+    nr, group = _band_width(k, x.dtype), _group(k, x.dtype)
+    seen, groups = kw + group - 1, _groups(ow, kw, group)
     band = np.zeros((kh, seen, c, nr), x.dtype)
     for g in range(group):
         band[:, g : g + kw, :, g * k : (g + 1) * k] = w
@@ -267,10 +290,3 @@ def _inside(
     """The rows and columns of x that the convolution sees at all: a stride may leave some out at the end."""
     rows, columns = height - padding[0], width - padding[2]
     return np.ascontiguousarray(x[:, : max(rows, 0), : max(columns, 0)])
-
-
-def widened(x: np.ndarray, channels: int) -> np.ndarray:
-    """x (N, H, W, C) with zeros for further channels."""
-    n, h, w, _ = x.shape
-    size = n * h * w * channels
-    return padded(x, (0, 0, 0, 0), h, w, channels)[:size].reshape(n, h, w, channels)

@@ -5,9 +5,9 @@ the lanes lie along the sum instead: in a picture with its border of zeros writt
 numbers that a kernel row sees lie side by side, and so do the weights of one output.
 
     forward    y[p, q, k] = sum over i, v, lane of xp[SH p + i][SW q C + v lanes + lane] w[i, v, k, lane]
-               w (KH, V, 3, lanes), V = ceil(KW C / lanes), zeros behind the KW C weights of a kernel row. 5 places times
-               3 outputs are 15 accumulators: each round loads 5 + 3 vectors for 15 multiply-adds, and only at the
-               end are the lanes of an accumulator added up
+               w (KH, V, 3, lanes), V = ceil(KW C / lanes), zeros behind the KW C weights of a kernel row. 5 places
+               times 3 outputs are 15 accumulators: each round loads 5 + 3 vectors for 15 multiply-adds, and only
+               at the end are the lanes of an accumulator added up
     weights    dw[i] (K, KW C) = sum over rows p of dy[row p]ᵀ (K, OW) xp[row SH p + i] (OW, KW C)
                rows of xp are SW C numbers apart and overlap. A tile is 3 rows, each a number of dy in all lanes, by 5
                vectors of xp: 8 loads for 15 multiply-adds
@@ -36,21 +36,21 @@ from nn.cpu.simd import (
 )
 
 FEW = 8  # outputs, at most
-WORK = 320 * 1024  # bytes of a picture that a task keeps in its L2 cache
+WORK = 512 * 1024  # bytes of a picture that a task keeps in its L2 cache
 PARTS = 32  # of the sum over places in dw, at most: fixed, so that its order does not depend on the number of threads
 LEAST_ROWS = 4  # that a part takes: the rows of the border around them are copied in vain
 WIDEST = 5 if VECTOR_BYTES == 64 else 3  # vectors in a tile of dw
 
 
-def fits(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether ``weights`` is for this kernel (KH, KW, C, K): few outputs, and kernel rows that fill a vector."""
-    _, kw, c, k = w_shape
-    return k <= FEW and kw * c >= lanes(dtype)
-
-
 def fits_forward(w_shape: tuple[int, ...], y_shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether ``forward`` is for this: a row of y has to hold a tile's places, too."""
-    return fits(w_shape, dtype) and y_shape[2] >= DOT_PLACES
+    """Whether ``forward`` is for this: few outputs, kernel rows that fill a vector, rows of y that hold a tile."""
+    _, kw, c, k = w_shape
+    return k <= FEW and kw * c >= lanes(dtype) and y_shape[2] >= DOT_PLACES
+
+
+def fits_weights(w_shape: tuple[int, ...]) -> bool:
+    """Whether ``weights`` is for this: few outputs."""
+    return w_shape[3] <= FEW
 
 
 @njit(cache=True, nogil=True)
@@ -94,14 +94,33 @@ def _forward(
                 q = 0
                 while q < ow:
                     q = min(q, ow - DOT_PLACES)
-                    dot_tile(xp, (p * sh * wp + q * sw) * c, sw * c, wp * c, w, group, vectors, kh, tile, 0)
+                    dot_tile(
+                        xp,
+                        (p * sh * wp + q * sw) * c,
+                        sw * c,
+                        wp * c,
+                        w,
+                        group,
+                        vectors,
+                        kh,
+                        tile,
+                        0,
+                    )
                     to = (line + q) * k
                     if k == DOT_OUTPUTS:
                         for i in range(0, done, two):
                             store_sum(y, to + i, tile, i, bias, i, min(two, done - i))
                     else:
                         for r in range(DOT_PLACES):
-                            store_sum(y, to + r * k + j, tile, r * DOT_OUTPUTS, bias, j, min(DOT_OUTPUTS, k - j))
+                            store_sum(
+                                y,
+                                to + r * k + j,
+                                tile,
+                                r * DOT_OUTPUTS,
+                                bias,
+                                j,
+                                min(DOT_OUTPUTS, k - j),
+                            )
                     q += DOT_PLACES
 
 
@@ -119,14 +138,21 @@ def forward(
     lane = lanes(x.dtype)
     wp, vectors, groups = (ow - 1) * stride[1] + kw, -(-kw * c // lane), -(-k // DOT_OUTPUTS)
     packed = np.zeros((groups, DOT_OUTPUTS, kh, vectors * lane), x.dtype)
-    packed.reshape(-1, kh, vectors * lane)[:k, :, : kw * c] = w.reshape(kh, kw * c, k).transpose(2, 0, 1)
+    packed.reshape(-1, kh, vectors * lane)[:k, :, : kw * c] = w.reshape(kh, kw * c, k).transpose(
+        2, 0, 1
+    )
     packed = packed.reshape(groups, DOT_OUTPUTS, kh, vectors, lane).transpose(0, 2, 3, 1, 4)
-    numbers = -(-DOT_PLACES * DOT_OUTPUTS // lane) * lane + lane  # tiles are read and written in whole vectors
+    numbers = (
+        -(-DOT_PLACES * DOT_OUTPUTS // lane) * lane + lane
+    )  # tiles are read and written in whole vectors
     tiled = np.zeros(numbers, x.dtype)
     if bias.size:
         repeats = DOT_PLACES if k == DOT_OUTPUTS else 1
         tiled[: k * repeats] = np.tile(bias, repeats)
-    block = min(_rows(wp * c * x.itemsize, oh, kh, stride[0]), max(LEAST_ROWS, -(-n * oh // (2 * get_num_threads()))))
+    block = min(
+        _rows(wp * c * x.itemsize, oh, kh, stride[0]),
+        max(LEAST_ROWS, -(-n * oh // (2 * get_num_threads()))),
+    )
     work = scratch(_work_size(block, kh, stride[0], wp * c, lane), x.dtype)
     _forward(
         x.reshape(-1), *x.shape, np.ascontiguousarray(packed).reshape(-1), vectors, tiled, y.reshape(-1), oh, ow, k, kh,
@@ -136,12 +162,32 @@ def forward(
 
 @njit(parallel=True, cache=True, nogil=True)
 def _weights(
-    x, n, h, width, c, dy, oh, ow, k, kh, sh, sw, top, left, wp, vectors, block, share, partial, size, work
+    x,
+    n,
+    h,
+    width,
+    c,
+    dy,
+    oh,
+    ow,
+    k,
+    kh,
+    sh,
+    sw,
+    top,
+    left,
+    wp,
+    vectors,
+    block,
+    share,
+    partial,
+    size,
+    work,
 ):
     """partial (parts, KH, groups, 3, vectors' numbers): each part the sum over ``share`` blocks of rows.
 
-    A group is 3 outputs. The last of several begins earlier rather than read behind dy; where there are fewer than 3, each
-    output is a group of its own, three times.
+    A group is 3 outputs. The last of several begins earlier rather than read behind dy; where there are fewer than 3,
+    each output is a group of its own, three times.
     """
     lane = VECTOR_BYTES // x.itemsize
     line = vectors * lane
