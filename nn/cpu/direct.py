@@ -49,7 +49,7 @@ def fits_few_outputs(
 ) -> bool:
     """Whether ``few_outputs`` is for this: long rows, and groups of places enough for a tile."""
     _, oh, ow, k = y_shape
-    if k > FEW or stride != (1, 1) or ow < 4 * TILE_ROWS:
+    if k > min(FEW, _band_width(k, dtype)) or stride != (1, 1) or ow < 4 * TILE_ROWS:
         return False
     return oh * _groups(ow, w_shape[1], _group(k, dtype)) >= TILE_ROWS
 
