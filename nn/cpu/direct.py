@@ -6,6 +6,7 @@ row sees lie side by side, and the next place sees the same S C numbers further 
 product straight from the picture, a (places, KW C) with rows S C numbers apart, and the KH rows are KH runs of one sum.
 
     forward      y (places, K) = sum over i of xp[row S p + i] (places, KW C) w[i] (KW C, K)
+                 At stride 1 place q at tap j sees what place q + 1 sees at tap j - 1: ``tap_tile`` loads it once
     few outputs  K = 3 would fill 3 lanes of a vector. So neighbouring places are taken together, as many as fit:
                  G = 5 of them are 15 columns, (KW + G - 1) C numbers are seen, and the weights stand in a band
     weights      dw[i] (KW C, K) = sum over rows p of xp[row S p + i]ᵀ (KW C, OW) dy[row p] (OW, K)
@@ -76,22 +77,24 @@ def fits_weights(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
 
 
 def padded(
-    x: np.ndarray, padding: tuple[int, int, int, int], height: int, width: int, channels: int = 0
+    x: np.ndarray, padding: tuple[int, int, int, int], height: int, width: int
 ) -> np.ndarray:
-    """x (N, H, W, C) in a picture (N, height, width, channels or C) of zeros, behind the upper and left border."""
+    """x (N, H, W, C) in a picture (N, height, width, C) of zeros, behind the upper and left border."""
     n, h, w, c = x.shape
-    channels = channels or c
     # The last group of places may read past the end, less than a row, what is then multiplied by 0: it must be numbers.
-    slack = width * channels
-    xp = memory.empty(n * height * width * channels + slack, x.dtype)
+    slack = width * c
+    xp = memory.empty(n * height * width * c + slack, x.dtype)
     xp[xp.size - slack :] = 0
-    pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, height, width, channels)
+    pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, height, width, c)
     return xp
 
 
 @njit(cache=True, nogil=True)
 def _tall(places: int) -> bool:
-    """Whether so many places fill a tile of one vector with twice the rows, the faster one where it does not spill."""
+    """Whether so many places fill a tile of one vector with twice the rows.
+
+    Where one vector is enough, or places share what they see (``tap_tile``), that is the faster one, given 32 registers.
+    """
     return VECTOR_BYTES == 64 and places >= 2 * TILE_ROWS
 
 
@@ -101,7 +104,6 @@ def _forward(xp, hp, wp, c, w, nr, bias, y, n, oh, ow, k, kh, kw, sh, sw, tiles)
     narrow = nr * y.itemsize <= VECTOR_BYTES
     depth = kw * c
     tall = _tall(ow) and narrow
-    high = 2 * TILE_ROWS if tall else TILE_ROWS
     shared = kw == TAPS and sw == 1
     for line in prange(n * oh):
         tile = tiles[get_thread_id()]
@@ -112,13 +114,14 @@ def _forward(xp, hp, wp, c, w, nr, bias, y, n, oh, ow, k, kh, kw, sh, sw, tiles)
             panel = j // nr * kh * depth * nr
             q = 0
             while q < ow:
+                high = 2 * TILE_ROWS if tall and ow - q > TILE_ROWS else TILE_ROWS
                 q = min(q, ow - high)
                 at, to = start + q * sw * c, (line * ow + q) * k + j
                 whole = width == nr
                 out, o0, o_row = (y, to, k) if whole else (tile, 0, nr)
-                if tall and shared:
+                if high > TILE_ROWS and shared:
                     tap_tile(xp, at, c, wp * c, w, panel, depth * nr, out, o0, o_row, c, kh)
-                elif tall:
+                elif high > TILE_ROWS:
                     tall_product_1(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
                                    depth, kh, False)  # fmt: skip
                 elif narrow:
@@ -148,7 +151,8 @@ def forward(
     kh, kw, c, _ = w.shape
     hp, wp = (oh - 1) * stride[0] + kh, (ow - 1) * stride[1] + kw
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
-    nr = lanes(x.dtype) if _tall(ow) else panel_width(k, x.dtype)
+    shared = _tall(ow) and kw == TAPS and stride[1] == 1
+    nr = lanes(x.dtype) if shared else panel_width(k, x.dtype)
     packed = memory.empty(-(-k // nr) * nr * kh * kw * c, x.dtype)
     pack(np.ascontiguousarray(w).reshape(-1, k), packed, nr)
     tiles = scratch(2 * TILE_ROWS * nr, x.dtype)
@@ -179,11 +183,14 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
             tile_product_2(
                 xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False
             )
+        line, q = i * oh + first // groups, first % groups * group
         for r in range(high):
-            p, q = (first + r) // groups, (first + r) % groups * group
             valid = min(group, ow - q) * k
             if valid > 0:
-                store_sum(y, ((i * oh + p) * ow + q) * k, tile, r * nr, bias, 0, valid)
+                store_sum(y, (line * ow + q) * k, tile, r * nr, bias, 0, valid)
+            q += group
+            if q == groups * group:
+                line, q = line + 1, 0
 
 
 def few_outputs(
