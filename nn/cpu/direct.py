@@ -93,7 +93,7 @@ def padded(
 def _tall(places: int) -> bool:
     """Whether so many places fill a tile of one vector with twice the rows.
 
-    Where one vector is enough, or places share what they see (``tap_tile``), that is the faster one, given 32 registers.
+    Where one vector is enough, or places share what they see (``tap_tile``), it is faster, given 32 registers.
     """
     return VECTOR_BYTES == 64 and places >= 2 * TILE_ROWS
 

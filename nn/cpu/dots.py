@@ -79,7 +79,7 @@ def _forward(
 ):
     """A block of rows at a time; the last places of a row overlap those before them."""
     blocks = (oh + block - 1) // block
-    two = 2 * (VECTOR_BYTES // y.itemsize)
+    lane = VECTOR_BYTES // y.itemsize
     done = DOT_PLACES * DOT_OUTPUTS
     for task in prange(n * blocks):
         t = get_thread_id()
@@ -90,7 +90,7 @@ def _forward(
         for p in range(rows):
             line = (image * oh + p0 + p) * ow
             for j in range(0, k, DOT_OUTPUTS):
-                group = j * kh * vectors * (two // 2)
+                group = j * kh * vectors * lane
                 q = 0
                 while q < ow:
                     q = min(q, ow - DOT_PLACES)
@@ -108,8 +108,8 @@ def _forward(
                     )
                     to = (line + q) * k
                     if k == DOT_OUTPUTS:
-                        for i in range(0, done, two):
-                            store_sum(y, to + i, tile, i, bias, i, min(two, done - i))
+                        for i in range(0, done, 2 * lane):
+                            store_sum(y, to + i, tile, i, bias, i, min(2 * lane, done - i))
                     else:
                         for r in range(DOT_PLACES):
                             store_sum(
