@@ -137,14 +137,11 @@ def forward(
     kh, kw, c, _ = w.shape
     lane = lanes(x.dtype)
     wp, vectors, groups = (ow - 1) * stride[1] + kw, -(-kw * c // lane), -(-k // DOT_OUTPUTS)
-    packed = np.zeros((groups, DOT_OUTPUTS, kh, vectors * lane), x.dtype)
-    packed.reshape(-1, kh, vectors * lane)[:k, :, : kw * c] = w.reshape(kh, kw * c, k).transpose(
-        2, 0, 1
-    )
+    packed = np.zeros((groups * DOT_OUTPUTS, kh, vectors * lane), x.dtype)
+    packed[:k, :, : kw * c] = w.reshape(kh, kw * c, k).transpose(2, 0, 1)
     packed = packed.reshape(groups, DOT_OUTPUTS, kh, vectors, lane).transpose(0, 2, 3, 1, 4)
-    numbers = (
-        -(-DOT_PLACES * DOT_OUTPUTS // lane) * lane + lane
-    )  # tiles are read and written in whole vectors
+    # A tile is written in whole vectors, and read from any place on.
+    numbers = (-(-DOT_PLACES * DOT_OUTPUTS // lane) + 1) * lane
     tiled = np.zeros(numbers, x.dtype)
     if bias.size:
         repeats = DOT_PLACES if k == DOT_OUTPUTS else 1
