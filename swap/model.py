@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import nn
-from nn.cpu import memory
+from nn import memory
 from swap.errors import UserError
 from swap.match import CodeMatch
 

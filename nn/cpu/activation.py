@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from nn.cpu import memory
+from nn import memory
 from nn.cpu.exponential import exp_single
 from nn.reference.activation import ActivationCache, LeakyReLUCache
 

@@ -5,7 +5,8 @@ There is a general way, and there are faster ones for what they fit:
     im2col.py     any shape: matrix products with patches of the input, gathered block by block into the cache
     winograd.py   3x3 kernels of stride 1 in float32: fewer multiplications
     phases.py     5x5 kernels of stride 2 in float32: the same, on four times the channels
-    direct.py     few channels on one side: nothing gathered at all
+    direct.py     few inputs: nothing gathered at all
+    dots.py       few outputs: vectors along the sum
 
 With stride 1 there are two ways to each pass, because dx is itself a convolution (of dy, with the kernel turned by
 180 degrees), y itself a scattering, and dw can take its patches from dy as well as from x. The way with the
@@ -14,14 +15,16 @@ fewer numbers to gather or scatter is taken: patches of the side with the fewer 
 What stands behind the convolution, its bias, activation and shuffle, is done by the same kernels: ``ends.py``.
 """
 
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 
-from nn.cpu import direct, im2col, memory, phases, winograd
+from nn import memory
+from nn.cpu import direct, dots, im2col, phases, winograd
 from nn.cpu.ends import Finish, Upstream
+from nn.cpu.pixel_shuffle import shuffle
 from nn.cpu.rows import add_column_sums
-from nn.cpu.simd import lanes
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 WINOGRAD_TILES = 16  # from so many tiles on
@@ -75,20 +78,16 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
             way.convolve(x, w, finish, y, padding)
             return
     z = y if r == 1 else memory.empty(shape, y.dtype)
-    rest = Finish.make(None, k, y.dtype, finish.slope, r)  # for what adds the bias alone
-    if direct.fits_few_outputs(shape, stride) and k < w.shape[2]:
-        direct.few_outputs(x, w, finish.bias, z, padding)
-    elif direct.fits_forward(x.shape, shape):
-        direct.forward(x, w, finish, z, stride, padding)
-        rest = rest._replace(slope=y.dtype.type(1))
+    if narrow := _narrow(w.shape, shape, stride, y.dtype):
+        narrow(x, w, finish, z, stride, padding)
     elif _turns(w.shape, stride, padding) and k * SCATTER_GAIN <= w.shape[2]:
         im2col.spread(x, _turned(w), z, stride, _around(w.shape, padding))
-        rest = finish
+        z += finish.bias
+        finish.activate(z)
     else:
         im2col.convolve(x, w, finish, z, stride, padding)
-        rest = rest._replace(slope=y.dtype.type(1))
-    if rest is finish or rest.slope != 1 or r > 1:
-        rest.apply(z, y)
+    if r > 1:
+        shuffle(z, y, r)
 
 
 def run_backward(
@@ -113,8 +112,8 @@ def run_backward(
         winograd.backward(x, w, Upstream(dy, dy, dy.dtype.type(1), 1, None), dw, None, padding)
     elif direct.fits_weights(w.shape, dy.dtype):
         direct.weights(x, dy, dw, stride, padding)
-    elif turns and direct.fits_weights(_way_back(w.shape, dy.dtype), dy.dtype):
-        dw += _weights_of_few_outputs(x, dy, w.shape, padding)
+    elif dots.fits_weights(w.shape):
+        dots.weights(x, dy, dw, stride, padding)
     elif turns and k < c:
         turned = np.zeros((*w.shape[:2], k, c), dy.dtype)
         im2col.correlate(dy, x, turned, stride, _around(w.shape, padding))
@@ -124,8 +123,8 @@ def run_backward(
     if not need_dx:
         return None
     nothing = Finish.make(None, c, dy.dtype)
-    if turns and direct.fits_forward(dy.shape, x.shape):
-        direct.forward(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
+    if turns and (narrow := _narrow((*w.shape[:2], k, c), x.shape, stride, dy.dtype)):
+        narrow(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
     elif turns and k < c * SCATTER_GAIN:
         im2col.convolve(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
     else:
@@ -142,22 +141,19 @@ def _before(upstream: Upstream) -> np.ndarray:
     return upstream.plain()
 
 
-def _weights_of_few_outputs(
-    x: np.ndarray, dy: np.ndarray, w_shape: tuple[int, ...], padding: tuple[int, int, int, int]
-) -> np.ndarray:
-    """dw (KH, KW, C, K) for small K: that of the way back, whose input dy has few channels, turned."""
-    c = w_shape[2]
-    turned = np.zeros(_way_back(w_shape, dy.dtype), dy.dtype)
-    if turned.shape[3] > c:
-        x = direct.widened(x, turned.shape[3])
-    direct.weights(dy, x, turned, (1, 1), _around(w_shape, padding))
-    return _turned(turned[..., :c])
-
-
-def _way_back(w_shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
-    """Shape of the kernel (KH, KW, K, C) of the way back, C filled up to whole vectors."""
-    kh, kw, c, k = w_shape
-    return kh, kw, k, -(-c // lanes(dtype)) * lanes(dtype)
+def _narrow(
+    w_shape: tuple[int, ...], y_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype
+) -> Callable[..., None] | None:
+    """The way of convolving with a kernel (KH, KW, C, K) of few channels on one side; None where none fits."""
+    c, k = w_shape[2:]
+    band = direct.fits_few_outputs(w_shape, y_shape, stride, dtype)
+    if band and c <= direct.FEW and k > dots.DOT_OUTPUTS:
+        return direct.few_outputs
+    if dots.fits_forward(w_shape, y_shape, dtype):
+        return dots.forward
+    if band:
+        return direct.few_outputs
+    return direct.forward if direct.fits_forward(w_shape, y_shape) else None
 
 
 def _is_fast(

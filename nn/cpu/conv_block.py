@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nn.cpu import memory
+from nn import memory
 from nn.cpu.conv import run_backward, run_forward
 from nn.cpu.ends import Finish, Upstream
 from nn.reference.conv import Conv2dCache, conv2d_out_size

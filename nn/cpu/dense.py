@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numba import get_thread_id, njit, prange
 
-from nn.cpu import memory
+from nn import memory
 from nn.cpu.gemm import PAD, multiply, panel_width, panels, scratch
 from nn.cpu.rows import add_column_sums
 from nn.cpu.simd import (

@@ -1,4 +1,4 @@
-"""Convolutions with few channels on one side: the first layer (3 colours in) and the last (3 colours out).
+"""Convolutions with few channels: the first layer (3 colours in), and few on both sides.
 
 Patches of such a picture are short runs of numbers, and gathering them costs more than multiplying them. Nothing is
 gathered here. In a picture with its border of zeros written out, xp (N, HP, WP, C), the KW C numbers that a kernel
@@ -6,22 +6,24 @@ row sees lie side by side, and the next place sees the same S C numbers further 
 product straight from the picture, a (places, KW C) with rows S C numbers apart, and the KH rows are KH runs of one sum.
 
     forward      y (places, K) = sum over i of xp[row S p + i] (places, KW C) w[i] (KW C, K)
+                 At stride 1 place q at tap j sees what place q + 1 sees at tap j - 1: ``tap_tile`` loads it once
     few outputs  K = 3 would fill 3 lanes of a vector. So neighbouring places are taken together, as many as fit:
                  G = 5 of them are 15 columns, (KW + G - 1) C numbers are seen, and the weights stand in a band
     weights      dw[i] (KW C, K) = sum over rows p of xp[row S p + i]ᵀ (KW C, OW) dy[row p] (OW, K)
 
-dx of a layer with few outputs is the forward pass of one with few inputs, with the kernel turned (see conv.py); dw of
-one is that of the other with x and dy exchanged.
+dx of a layer with few outputs is the forward pass of one with few inputs, with the kernel turned (see conv.py). Few
+outputs of many channels are computed along the channels instead (see dots.py).
 """
 
 import numpy as np
 from numba import get_thread_id, njit, prange
 
-from nn.cpu import memory
+from nn import memory
 from nn.cpu.borders import pad
 from nn.cpu.ends import Finish
-from nn.cpu.gemm import pack, panel_width, panels, scratch
+from nn.cpu.gemm import pack, panel_width, scratch
 from nn.cpu.simd import (
+    TAPS,
     TILE_ROWS,
     VECTOR_BYTES,
     activate_span,
@@ -29,6 +31,8 @@ from nn.cpu.simd import (
     copy_span,
     lanes,
     store_sum,
+    tall_product_1,
+    tap_tile,
     tile_product_1,
     tile_product_2,
 )
@@ -37,14 +41,34 @@ FEW = 8  # channels on the narrow side, at most
 PARTS = 32  # of the sum over pictures in dw: fixed, so that its order does not depend on the number of threads
 
 
-def fits_forward(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
+def fits_forward(w_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
     """Whether ``forward`` is for this: few channels in, and rows of places long enough for a tile."""
-    return x_shape[3] <= FEW and y_shape[2] >= TILE_ROWS
+    return w_shape[2] <= FEW and y_shape[2] >= TILE_ROWS
 
 
-def fits_few_outputs(y_shape: tuple[int, ...], stride: tuple[int, int]) -> bool:
-    """Whether ``few_outputs`` is for this."""
-    return y_shape[3] <= FEW and stride == (1, 1) and y_shape[2] >= 4 * TILE_ROWS
+def fits_few_outputs(
+    w_shape: tuple[int, ...], y_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype
+) -> bool:
+    """Whether ``few_outputs`` is for this: long rows, and groups of places enough for a tile."""
+    _, oh, ow, k = y_shape
+    if k > min(FEW, _band_width(k, dtype)) or stride != (1, 1) or ow < 4 * TILE_ROWS:
+        return False
+    return oh * _groups(ow, w_shape[1], _group(k, dtype)) >= TILE_ROWS
+
+
+def _group(k: int, dtype: np.dtype) -> int:
+    """Neighbouring places whose ``k`` outputs ``few_outputs`` takes together."""
+    return max(1, _band_width(k, dtype) // k)
+
+
+def _band_width(k: int, dtype: np.dtype) -> int:
+    """Columns of its matrix, in whole vectors."""
+    return panel_width(2 * lanes(dtype) if k > lanes(dtype) else 16, dtype)
+
+
+def _groups(ow: int, kw: int, group: int) -> int:
+    """Groups in a row, so many that the pixels seen by its last place are in one, too."""
+    return -(-(ow + kw - 1) // group)
 
 
 def fits_weights(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
@@ -54,17 +78,25 @@ def fits_weights(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
 
 
 def padded(
-    x: np.ndarray, padding: tuple[int, int, int, int], height: int, width: int, channels: int = 0
+    x: np.ndarray, padding: tuple[int, int, int, int], height: int, width: int
 ) -> np.ndarray:
-    """x (N, H, W, C) in a picture (N, height, width, channels or C) of zeros, behind the upper and left border."""
+    """x (N, H, W, C) in a picture (N, height, width, C) of zeros, behind the upper and left border."""
     n, h, w, c = x.shape
-    channels = channels or c
     # The last group of places may read past the end, less than a row, what is then multiplied by 0: it must be numbers.
-    slack = width * channels
-    xp = memory.empty(n * height * width * channels + slack, x.dtype)
+    slack = width * c
+    xp = memory.empty(n * height * width * c + slack, x.dtype)
     xp[xp.size - slack :] = 0
-    pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, height, width, channels)
+    pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, height, width, c)
     return xp
+
+
+@njit(cache=True, nogil=True)
+def _tall(places: int) -> bool:
+    """Whether so many places fill a tile of one vector with twice the rows.
+
+    Where one vector is enough, or places share what they see (``tap_tile``), it is faster, given 32 registers.
+    """
+    return VECTOR_BYTES == 64 and places >= 2 * TILE_ROWS
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -72,6 +104,8 @@ def _forward(xp, hp, wp, c, w, nr, bias, slope, y, n, oh, ow, k, kh, kw, sh, sw,
     """One row of places at a time; the last tile of a row overlaps the one before it."""
     narrow = nr * y.itemsize <= VECTOR_BYTES
     depth = kw * c
+    tall = _tall(ow) and narrow
+    shared = kw == TAPS and sw == 1
     for line in prange(n * oh):
         tile = tiles[get_thread_id()]
         i, p = line // oh, line % oh
@@ -81,21 +115,27 @@ def _forward(xp, hp, wp, c, w, nr, bias, slope, y, n, oh, ow, k, kh, kw, sh, sw,
             panel = j // nr * kh * depth * nr
             q = 0
             while q < ow:
-                q = min(q, ow - TILE_ROWS)
+                high = 2 * TILE_ROWS if tall and ow - q > TILE_ROWS else TILE_ROWS
+                q = min(q, ow - high)
                 at, to = start + q * sw * c, (line * ow + q) * k + j
                 whole = width == nr
                 out, o0, o_row = (y, to, k) if whole else (tile, 0, nr)
-                if narrow:
+                if high > TILE_ROWS and shared:
+                    tap_tile(xp, at, c, wp * c, w, panel, depth * nr, out, o0, o_row, c, kh)
+                elif high > TILE_ROWS:
+                    tall_product_1(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
+                                   depth, kh, False)  # fmt: skip
+                elif narrow:
                     tile_product_1(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
                                    depth, kh, False)  # fmt: skip
                 else:
                     tile_product_2(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
                                    depth, kh, False)  # fmt: skip
-                for r in range(TILE_ROWS):
+                for r in range(high):
                     if not whole:
                         copy_span(y, to + r * k, tile, r * nr, width)
                     activate_span(y, to + r * k, bias, j, slope, width)
-                q += TILE_ROWS
+                q += high
 
 
 def forward(
@@ -111,10 +151,11 @@ def forward(
     kh, kw, c, _ = w.shape
     hp, wp = (oh - 1) * stride[0] + kh, (ow - 1) * stride[1] + kw
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
-    nr = panel_width(k, x.dtype)
-    packed = panels(kh * kw * c, k, x.dtype)
+    shared = _tall(ow) and kw == TAPS and stride[1] == 1
+    nr = lanes(x.dtype) if shared else panel_width(k, x.dtype)
+    packed = memory.empty(-(-k // nr) * nr * kh * kw * c, x.dtype)
     pack(np.ascontiguousarray(w).reshape(-1, k), packed, nr)
-    tiles = scratch(TILE_ROWS * nr, x.dtype)
+    tiles = scratch(2 * TILE_ROWS * nr, x.dtype)
     _forward(
         xp, hp, wp, c, packed, nr, finish.bias, finish.slope, y.reshape(-1), n, oh, ow, k, kh, kw, *stride, tiles,
     )  # fmt: skip
@@ -125,12 +166,18 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
     """Places in groups; a picture's groups follow each other evenly, because a row is a whole number of groups."""
     narrow = nr * y.itemsize <= VECTOR_BYTES
     depth, rows = seen * c, oh * groups
-    blocks = (rows + TILE_ROWS - 1) // TILE_ROWS
+    tall = _tall(rows) and narrow
+    high = 2 * TILE_ROWS if tall else TILE_ROWS
+    blocks = (rows + high - 1) // high
     for task in prange(n * blocks):
         tile = tiles[get_thread_id()]
-        i, first = task // blocks, min(task % blocks * TILE_ROWS, rows - TILE_ROWS)
+        i, first = task // blocks, min(task % blocks * high, rows - high)
         at = i * hp * wp * c + first * group * c
-        if narrow:
+        if tall:
+            tall_product_1(
+                xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False
+            )
+        elif narrow:
             tile_product_1(
                 xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False
             )
@@ -138,35 +185,41 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
             tile_product_2(
                 xp, at, group * c, 1, wp * c, w, 0, nr, depth * nr, tile, 0, nr, depth, kh, False
             )
-        for r in range(TILE_ROWS):
-            p, q = (first + r) // groups, (first + r) % groups * group
+        line, q = i * oh + first // groups, first % groups * group
+        for r in range(high):
             valid = min(group, ow - q) * k
             if valid > 0:
-                store_sum(y, ((i * oh + p) * ow + q) * k, tile, r * nr, bias, 0, valid)
+                store_sum(y, (line * ow + q) * k, tile, r * nr, bias, 0, valid)
+            q += group
+            if q == groups * group:
+                line, q = line + 1, 0
 
 
 def few_outputs(
-    x: np.ndarray, w: np.ndarray, bias: np.ndarray, y: np.ndarray, padding: tuple[int, int, int, int]
-) -> None:  # fmt: skip
-    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K) at stride 1, plus bias (K) or none (0)."""
+    x: np.ndarray,
+    w: np.ndarray,
+    finish: Finish,
+    y: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
+    """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K), finished but for the shuffle; S = 1."""
     n, oh, ow, k = y.shape
     kh, kw, c, _ = w.shape
-    nr = panel_width(2 * lanes(x.dtype) if k > lanes(x.dtype) else 16, x.dtype)
-    group = max(1, nr // k)
-    seen = kw + group - 1
-    groups = -(-(ow + kw - 1) // group)
+    nr, group = _band_width(k, x.dtype), _group(k, x.dtype)
+    seen, groups = kw + group - 1, _groups(ow, kw, group)
     band = np.zeros((kh, seen, c, nr), x.dtype)
     for g in range(group):
         band[:, g : g + kw, :, g * k : (g + 1) * k] = w
     hp, wp = oh + kh - 1, groups * group
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
     tiled = np.zeros(2 * nr, x.dtype)
-    if bias.size:
-        tiled[: group * k] = np.tile(bias, group)
-    tiles = scratch(TILE_ROWS * nr + nr, x.dtype)
+    tiled[: group * k] = np.tile(finish.bias, group)
+    tiles = scratch(2 * TILE_ROWS * nr + nr, x.dtype)
     _few_outputs(
         xp, wp, hp, c, band.reshape(-1), nr, tiled, y.reshape(-1), n, oh, ow, k, kh, seen, group, groups, tiles,
     )  # fmt: skip
+    finish.activate(y)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -246,10 +299,3 @@ def _inside(
     """The rows and columns of x that the convolution sees at all: a stride may leave some out at the end."""
     rows, columns = height - padding[0], width - padding[2]
     return np.ascontiguousarray(x[:, : max(rows, 0), : max(columns, 0)])
-
-
-def widened(x: np.ndarray, channels: int) -> np.ndarray:
-    """x (N, H, W, C) with zeros for further channels."""
-    n, h, w, _ = x.shape
-    size = n * h * w * channels
-    return padded(x, (0, 0, 0, 0), h, w, channels)[:size].reshape(n, h, w, channels)

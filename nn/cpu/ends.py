@@ -17,9 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from nn.cpu import memory
-from nn.cpu.pixel_shuffle import shuffle
-from nn.cpu.simd import activate_span, clear_span, lanes, slope_span
+from nn import memory
+from nn.cpu.simd import clear_span, lanes, slope_span
 
 CHUNKS = 32  # of the bias gradient's sum: fixed, so that its order does not depend on the number of threads
 
@@ -42,18 +41,16 @@ class Finish(NamedTuple):
         """Whether a run is made of whole vectors: then a kernel can store straight to where it belongs."""
         return self.bias.size // self.factor % lanes(self.bias.dtype) == 0
 
-    def apply(self, z: np.ndarray, y: np.ndarray) -> None:
-        """y = shuffle(leaky(z + bias)) for a z (N, OH, OW, K) that lies in memory; z is written to."""
-        n, oh, ow, _ = z.shape
-        _activate(z.reshape(-1), n * oh * ow, self.bias, self.slope)
-        if self.factor > 1:
-            shuffle(z, y, self.factor)
+    def activate(self, z: np.ndarray) -> None:
+        """z = leaky(z) in place, for a kernel that adds the bias alone."""
+        if self.slope != 1:
+            _activate(z.reshape(-1), self.slope)
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _activate(z, places, bias, slope):
-    for place in prange(places):
-        activate_span(z, place * bias.size, bias, 0, slope, bias.size)
+def _activate(z, slope):
+    for i in prange(z.size):
+        z[i] = z[i] if z[i] > 0 else slope * z[i]
 
 
 class Upstream(NamedTuple):

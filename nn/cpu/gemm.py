@@ -13,7 +13,7 @@ blocks and the number of threads, so results do not depend on them.
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
-from nn.cpu import memory
+from nn import memory
 from nn.cpu.simd import (
     TILE_ROWS,
     VECTOR_BYTES,

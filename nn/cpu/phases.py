@@ -19,7 +19,7 @@ larger than dy and need half as many tiles again.)
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
-from nn.cpu import memory
+from nn import memory
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import DEPTH, PAD, ROWS, edge_size, multiply_block, panel_width, scratch
 from nn.cpu.simd import (

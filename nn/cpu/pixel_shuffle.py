@@ -6,7 +6,7 @@ For one input pixel and one i, the numbers (j, c) lie side by side in x and in y
 import numpy as np
 from numba import njit, prange
 
-from nn.cpu import memory
+from nn import memory
 from nn.cpu.simd import copy_span
 from nn.reference.pixel_shuffle import PixelShuffleCache
 

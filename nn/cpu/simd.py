@@ -46,8 +46,8 @@ def lanes(dtype: np.dtype) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-def _micro_kernel(vectors: int):
-    """Builds the kernel whose tile is TILE_ROWS x (vectors * lanes).
+def _micro_kernel(vectors: int, tile_rows: int = TILE_ROWS):
+    """Builds the kernel whose tile is tile_rows x (vectors * lanes).
 
     The sum goes over ``runs`` runs of ``depth`` rounds: round k of run r reads a[i] at a0 + a_row i + a_k k + a_run r
     and the vectors of b at b0 + b_k k + b_run r. One run is a matrix product; a run for each row of a kernel is a
@@ -105,7 +105,7 @@ def _micro_kernel(vectors: int):
                 f"llvm.fma.v{count}f{number_bytes * 8}",
             )
             zero = ir.Constant(vector, [0.0] * count)
-            rows = [builder.mul(a_row, index(i)) for i in range(TILE_ROWS)]
+            rows = [builder.mul(a_row, index(i)) for i in range(tile_rows)]
 
             before = builder.block
             loop = builder.append_basic_block("depth")
@@ -118,11 +118,11 @@ def _micro_kernel(vectors: int):
             k, inner = builder.phi(index), builder.phi(index)
             at_a, at_b = builder.phi(index), builder.phi(index)
             run_a, run_b = builder.phi(index), builder.phi(index)
-            tile = [[builder.phi(vector) for _ in range(vectors)] for _ in range(TILE_ROWS)]
+            tile = [[builder.phi(vector) for _ in range(vectors)] for _ in range(tile_rows)]
             line = builder.gep(pb, [at_b])
             bs = [load_vector(builder.gep(line, [index(v * count)])) for v in range(vectors)]
             sums = []
-            for i in range(TILE_ROWS):
+            for i in range(tile_rows):
                 scalar = builder.load(builder.gep(pa, [builder.add(rows[i], at_a)]))
                 one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, index(0))
                 same = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
@@ -142,19 +142,19 @@ def _micro_kernel(vectors: int):
             ):
                 value.add_incoming(index(0), before)
                 value.add_incoming(following, loop)
-            for i in range(TILE_ROWS):
+            for i in range(tile_rows):
                 for v in range(vectors):
                     tile[i][v].add_incoming(zero, before)
                     tile[i][v].add_incoming(sums[i][v], loop)
             builder.cbranch(builder.icmp_signed("<", next_k, total), loop, after)
 
             builder.position_at_end(after)
-            done = [[builder.phi(vector) for _ in range(vectors)] for _ in range(TILE_ROWS)]
-            for i in range(TILE_ROWS):
+            done = [[builder.phi(vector) for _ in range(vectors)] for _ in range(tile_rows)]
+            for i in range(tile_rows):
                 for v in range(vectors):
                     done[i][v].add_incoming(zero, before)
                     done[i][v].add_incoming(sums[i][v], loop)
-            for i in range(TILE_ROWS):
+            for i in range(tile_rows):
                 for v in range(vectors):
                     place = builder.gep(
                         pc, [builder.add(builder.mul(c_row, index(i)), index(v * count))]
@@ -179,6 +179,9 @@ def _micro_kernel(vectors: int):
 
 tile_product_1 = _micro_kernel(1)
 tile_product_2 = _micro_kernel(2)
+tall_product_1 = _micro_kernel(1, 2 * TILE_ROWS)  # one vector of b is loaded for twice the rows
+low_product_3 = _micro_kernel(3, 3)  # tiles of 3 rows, for results with few rows
+low_product_5 = _micro_kernel(5, 3)  # needs 32 registers
 
 
 def _span(kind: str):
@@ -516,6 +519,214 @@ def store_sum(typingctx, dst, d0, a, a0, b, b0, count) -> None:
                     load(pointer(2, a_, a0, start)), load(pointer(4, b_, b0, start))
                 )
                 builder.call(store, [total, pointer(0, dst_, d0, start), lane(number_bytes), valid])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+# Places that ``dot_tile`` takes at once: with 3 outputs each, 15 accumulators of 32 registers, 12 of 16.
+DOT_PLACES = 5 if VECTOR_BYTES == 64 else 4
+DOT_OUTPUTS = 3
+
+
+@intrinsic
+def dot_tile(typingctx, x, x0, x_place, x_run, w, w0, vectors, runs, dst, d0) -> None:
+    """dst[d0 + 3 p + k] = the sum over runs r and l of x[x0 + r x_run + p x_place + l] w[r, l // lanes, k, l % lanes].
+
+    p < DOT_PLACES, k < 3, l < vectors * lanes; w (runs, vectors, 3, lanes) begins at w0. The lanes lie along the sum,
+    so each accumulator holds ``lanes`` parts of one sum, and 15 of them are added up across their lanes at the end.
+    Whole vectors are written to dst.
+
+    Adding up: two vectors, each of groups of numbers that belong to one sum, become one with the groups of both, half
+    as long: the lower half of each group plus the upper one. After log2(lanes) levels the groups have one number.
+    """
+    if not (isinstance(x, types.Array) and x.dtype == w.dtype == dst.dtype):
+        return None
+    size = types.intp
+    signature = types.void(x, size, size, size, w, size, size, size, dst, size)
+
+    def codegen(context, builder, sig, args):
+        x_, x0, x_place, x_run, w_, w0, vectors, runs, dst_, d0 = args
+        number = context.get_value_type(sig.args[0].dtype)
+        number_bytes = sig.args[0].dtype.bitwidth // 8
+        count = VECTOR_BYTES // number_bytes
+        vector = ir.VectorType(number, count)
+        index = ir.IntType(64)
+        zero = ir.Constant(vector, [0.0] * count)
+        fma = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [vector] * 3),
+            f"llvm.fma.v{count}f{number_bytes * 8}",
+        )
+
+        def data(position, value, offset):
+            array = context.make_array(sig.args[position])(context, builder, value)
+            return builder.gep(array.data, [offset])
+
+        def load_vector(pointer):
+            value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+            value.align = number_bytes
+            return value
+
+        px, pw, to = data(0, x_, x0), data(4, w_, w0), data(8, dst_, d0)
+        places = [builder.mul(x_place, index(p)) for p in range(DOT_PLACES)]
+        total = builder.mul(vectors, runs)
+
+        before = builder.block
+        loop = builder.append_basic_block("dots")
+        after = builder.append_basic_block("across")
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        # Rounds done, of this run; where the round and its run begin in x. w is read straight through.
+        done, inner = builder.phi(index), builder.phi(index)
+        at, run = builder.phi(index), builder.phi(index)
+        tile = [builder.phi(vector) for _ in range(DOT_PLACES * DOT_OUTPUTS)]
+        line = builder.gep(pw, [builder.mul(done, index(DOT_OUTPUTS * count))])
+        ws = [load_vector(builder.gep(line, [index(k * count)])) for k in range(DOT_OUTPUTS)]
+        sums = []
+        for p in range(DOT_PLACES):
+            seen = load_vector(builder.gep(px, [builder.add(places[p], at)]))
+            for k in range(DOT_OUTPUTS):
+                sums.append(builder.call(fma, [seen, ws[k], tile[p * DOT_OUTPUTS + k]]))
+        next_done, next_inner = builder.add(done, index(1)), builder.add(inner, index(1))
+        ends = builder.icmp_signed("==", next_inner, vectors)
+        next_run = builder.add(run, x_run)
+        for value, following in (
+            (done, next_done),
+            (inner, builder.select(ends, index(0), next_inner)),
+            (at, builder.select(ends, next_run, builder.add(at, index(count)))),
+            (run, builder.select(ends, next_run, run)),
+        ):
+            value.add_incoming(index(0), before)
+            value.add_incoming(following, loop)
+        for value, following in zip(tile, sums, strict=True):
+            value.add_incoming(zero, before)
+            value.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", next_done, total), loop, after)
+
+        builder.position_at_end(after)
+        for first in range(0, len(sums), count):
+            level = sums[first : first + count]
+            level += [zero] * (count - len(level))
+            half = count // 2
+            while half:
+                starts = range(0, 2 * count, 2 * half)
+                lower, upper = (
+                    ir.Constant(
+                        ir.VectorType(ir.IntType(32), count),
+                        [start + side + i for start in starts for i in range(half)],
+                    )
+                    for side in (0, half)
+                )
+                level = [
+                    builder.fadd(
+                        builder.shuffle_vector(one, other, lower),
+                        builder.shuffle_vector(one, other, upper),
+                    )
+                    for one, other in zip(level[::2], level[1::2], strict=True)
+                ]
+                half //= 2
+            place = builder.bitcast(builder.gep(to, [index(first)]), vector.as_pointer())
+            store = builder.store(level[0], place)
+            store.align = number_bytes
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+TAPS = 5  # of a kernel row, in ``tap_tile``
+
+
+@intrinsic
+def tap_tile(typingctx, a, a0, a_row, a_run, b, b0, b_run, c, c0, c_row, depth, runs) -> None:
+    """One vector of each of 2 TILE_ROWS rows of c: the sum over runs r, taps t < TAPS and k < depth of
+    a[a0 + r a_run + (i + t) a_row + k], in all lanes, times the vector b[b0 + r b_run + (t depth + k) lanes].
+
+    The same sum as ``tall_product_1``, for places next to each other: row i at tap t sees what row i + 1 sees at tap
+    t - 1, so a number of a, loaded once, serves TAPS rows. 5 + 20 loads for 80 multiply-adds. Needs 32 registers.
+    """
+    if not (isinstance(a, types.Array) and a.dtype == b.dtype == c.dtype):
+        return None
+    size = types.intp
+    signature = types.void(a, size, size, size, b, size, size, c, size, size, size, size)
+
+    def codegen(context, builder, sig, args):
+        a_, a0, a_row, a_run, b_, b0, b_run, c_, c0, c_row, depth, runs = args
+        number = context.get_value_type(sig.args[0].dtype)
+        number_bytes = sig.args[0].dtype.bitwidth // 8
+        count = VECTOR_BYTES // number_bytes
+        vector = ir.VectorType(number, count)
+        index = ir.IntType(64)
+        rows = 2 * TILE_ROWS
+        zero = ir.Constant(vector, [0.0] * count)
+        undefined = ir.Constant(vector, ir.Undefined)
+        same = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
+        fma = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [vector] * 3),
+            f"llvm.fma.v{count}f{number_bytes * 8}",
+        )
+
+        def data(position, value, offset):
+            array = context.make_array(sig.args[position])(context, builder, value)
+            return builder.gep(array.data, [offset])
+
+        def load_vector(pointer):
+            value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+            value.align = number_bytes
+            return value
+
+        pa, pb, pc = data(0, a_, a0), data(4, b_, b0), data(7, c_, c0)
+        pixels = [builder.mul(a_row, index(i)) for i in range(rows + TAPS - 1)]
+        taps = [builder.mul(depth, index(t * count)) for t in range(TAPS)]
+        total = builder.mul(depth, runs)
+
+        before = builder.block
+        loop = builder.append_basic_block("taps")
+        after = builder.append_basic_block("store")
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        # Rounds done, of this run; where the round and its run begin in a and b.
+        done, inner = builder.phi(index), builder.phi(index)
+        at_a, at_b = builder.phi(index), builder.phi(index)
+        run_a, run_b = builder.phi(index), builder.phi(index)
+        tile = [builder.phi(vector) for _ in range(rows)]
+        line = builder.gep(pb, [at_b])
+        bs = [load_vector(builder.gep(line, [taps[t]])) for t in range(TAPS)]
+        sums = list(tile)
+        for pixel, offset in enumerate(pixels):
+            scalar = builder.load(builder.gep(pa, [builder.add(offset, at_a)]))
+            one = builder.insert_element(undefined, scalar, index(0))
+            seen = builder.shuffle_vector(one, undefined, same)
+            for t in range(TAPS):
+                i = pixel - t
+                if 0 <= i < rows:
+                    sums[i] = builder.call(fma, [seen, bs[t], sums[i]])
+        next_done, next_inner = builder.add(done, index(1)), builder.add(inner, index(1))
+        ends = builder.icmp_signed("==", next_inner, depth)
+        new_a, new_b = builder.add(run_a, a_run), builder.add(run_b, b_run)
+        for value, following in (
+            (done, next_done),
+            (inner, builder.select(ends, index(0), next_inner)),
+            (at_a, builder.select(ends, new_a, builder.add(at_a, index(1)))),
+            (at_b, builder.select(ends, new_b, builder.add(at_b, index(count)))),
+            (run_a, builder.select(ends, new_a, run_a)),
+            (run_b, builder.select(ends, new_b, run_b)),
+        ):
+            value.add_incoming(index(0), before)
+            value.add_incoming(following, loop)
+        for value, following in zip(tile, sums, strict=True):
+            value.add_incoming(zero, before)
+            value.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", next_done, total), loop, after)
+
+        builder.position_at_end(after)
+        for i in range(rows):
+            place = builder.gep(pc, [builder.mul(c_row, index(i))])
+            store = builder.store(sums[i], builder.bitcast(place, vector.as_pointer()))
+            store.align = number_bytes
         return context.get_dummy_value()
 
     return signature, codegen

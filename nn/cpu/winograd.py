@@ -28,7 +28,7 @@ Sources: Winograd 1980; Lavin and Gray, Fast algorithms for convolutional neural
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
-from nn.cpu import memory
+from nn import memory
 from nn.cpu.borders import crop, pad
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import (

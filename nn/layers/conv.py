@@ -200,6 +200,25 @@ register(
             _sample(8, 3, 5, (2, 40, 33), padding=2, bias=False),
             _sample(5, 7, 3, (2, 12, 35)),
             _sample(16, 3, (1, 40), (1, 4, 80)),
+            # Few outputs of many channels: each number of them, kernel rows of whole vectors and of parts, rows as long
+            # as a tile's places, shorter and longer; blocks of rows, more of them than parts; strides, odd borders.
+            _sample(16, 1, 5, (2, 9, 9), padding=2),
+            _sample(8, 2, 5, (3, 7, 6), padding=(2, 1, 0, 3)),
+            _sample(24, 3, 3, (2, 6, 5), padding=1),
+            _sample(16, 3, 5, (2, 5, 4), padding=2, bias=False),
+            _sample(24, 4, (3, 2), (2, 8, 10), stride=(1, 3), padding=(4, 0, 6, 1)),
+            _sample(64, 3, 1, (2, 4, 6)),
+            _sample(64, 7, 1, (1, 5, 8), bias=False),
+            _sample(32, 8, 3, (3, 12, 13), stride=2, padding="same"),
+            _sample(16, 5, 3, (37, 9, 8), padding="same"),
+            _sample(64, 6, 5, (2, 61, 40), padding=2),
+            # Few on both sides: groups of places, too few of them for a tile, more outputs than inputs.
+            _sample(5, 1, 1, (1, 1, 40)),
+            _sample(2, 8, 3, (2, 5, 33), padding=1),
+            _sample(8, 6, (2, 3), (2, 6, 41)),
+            # Few inputs: rows long enough for places that share what they see, and for tall tiles.
+            _sample(3, 32, 5, (2, 9, 29), padding=2),
+            _sample(4, 20, 3, (2, 8, 37), padding=1, bias=False),
         ),
     )
 )

@@ -90,10 +90,8 @@ class ConvBlock(Layer):
         db = conv.bias and conv.bias.grad
         return self.ops.conv_block_backward(dy, saved, conv.weight.grad, db, need_dx=need_dx)
 
-    def check_input(self, x: np.ndarray) -> None:
-        self.conv.check_input(x)
-
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        # ValueErrors name the layer that was written: the convolution, mostly.
         return self._shuffle.out_shape(self.conv.out_shape(shape))
 
     def macs(self, shape: tuple[int, ...]) -> int:
