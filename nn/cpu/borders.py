@@ -27,8 +27,13 @@ def pad(x, n, h, w, c, top, left, xp, hp, wp, cp) -> None:
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def crop(yp, hp, wp, y, n, h, w, k) -> None:
-    """y (N, H, W, K): the upper left of each picture of yp (N, HP, WP, K)."""
+def crop(yp, hp, wp, top, left, y, n, h, w, k) -> None:
+    """y (N, H, W, K): each picture of yp (N, HP, WP, K) from (``top``, ``left``) on, zeros where it ends."""
+    seen = min(w, wp - left)
     for line in prange(n * h):
-        i, row = line // h, line % h
-        copy_span(y, line * w * k, yp, (i * hp + row) * wp * k, w * k)
+        i, row = line // h, line % h + top
+        if row < hp:
+            copy_span(y, line * w * k, yp, ((i * hp + row) * wp + left) * k, seen * k)
+            clear_span(y, (line * w + seen) * k, y, 0, (w - seen) * k)
+        else:
+            clear_span(y, line * w * k, y, 0, w * k)

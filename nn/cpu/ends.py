@@ -69,14 +69,14 @@ class Upstream(NamedTuple):
         r = self.factor
         return n, height // r, width // r, c * r * r
 
-    def picture(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """dz in a picture (N, height, width, K) of zeros from (top, left) on, flat; adds to db. To be asked once."""
+    def picture(self, height: int, width: int) -> np.ndarray:
+        """dz in a picture (N, height, width, K), zeros to the right and below, flat; adds to db. To be asked once."""
         n, oh, ow, k = self.shape
         out = memory.empty(n * height * width * k, self.dy.dtype)
         partial = memory.empty((CHUNKS, k), self.dy.dtype)
         _picture(
             self.dy.reshape(-1), self.y.reshape(-1), self.slope, self.factor, n, oh, ow, k,
-            out, height, width, top, left, partial.reshape(-1),
+            out, height, width, partial.reshape(-1),
         )  # fmt: skip
         if self.db is not None:
             np.add(self.db, partial.sum(axis=0), out=self.db)
@@ -84,29 +84,27 @@ class Upstream(NamedTuple):
 
     def plain(self) -> np.ndarray:
         """dz (N, OH, OW, K); adds to db."""
-        return self.picture(0, 0, *self.shape[1:3]).reshape(self.shape)
+        return self.picture(*self.shape[1:3]).reshape(self.shape)
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _picture(dy, y, slope, factor, n, h, w, k, out, hp, wp, top, left, partial):
+def _picture(dy, y, slope, factor, n, h, w, k, out, hp, wp, partial):
     lines = n * hp
     share = (lines + CHUNKS - 1) // CHUNKS
     run = k // factor
     for chunk in prange(CHUNKS):
         clear_span(partial, chunk * k, partial, 0, k)
         for line in range(chunk * share, min(lines, (chunk + 1) * share)):
-            i, row = line // hp, line % hp - top
+            i, row = line // hp, line % hp
             at = line * wp * k
-            if not 0 <= row < h:
+            if row >= h:
                 clear_span(out, at, out, 0, wp * k)
                 continue
-            clear_span(out, at, out, 0, left * k)
             for part in range(factor):
                 source = ((i * h + row) * factor + part) * w * run
-                to = at + left * k + part * run
                 for q in range(w):
                     slope_span(
-                        out, to + q * k, dy, source + q * run, y, slope,
+                        out, at + q * k + part * run, dy, source + q * run, y, slope,
                         partial, chunk * k + part * run, run,
                     )  # fmt: skip
-            clear_span(out, at + (left + w) * k, out, 0, (wp - left - w) * k)
+            clear_span(out, at + w * k, out, 0, (wp - w) * k)

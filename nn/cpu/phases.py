@@ -20,13 +20,13 @@ import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn import memory
+from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import DEPTH, PAD, ROWS, edge_size, multiply_block, panel_width, scratch
 from nn.cpu.simd import (
     TILE_ROWS,
     add_span,
     clear_span,
-    copy_span,
     lanes,
     sandwich,
     sandwich_add,
@@ -39,14 +39,15 @@ from nn.cpu.winograd import (
     TILE,
     WEIGHT_ROWS,
     G,
-    _transform_gradient,
-    _transform_output,
-    _transform_pixels,
+    corners_of,
     cut,
     everywhere,
     exchange_sides,
     matrices,
     products,
+    transform_gradient,
+    transform_output,
+    transform_pixels,
 )
 
 # A phase with two taps in a direction is 0 at infinity there: rows of G, columns of B that are not needed.
@@ -70,39 +71,6 @@ def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> 
     kh, kw, c, k = w_shape
     whole = c % lanes(dtype) == 0 and k % lanes(dtype) == 0
     return kh in (5, 6) and kw in (5, 6) and stride == (2, 2) and dtype == np.float32 and whole
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _to_phases(x, n, h, w, c, top, left, xs, hs, ws):
-    """xs (N, HS, WS, 4 C) from x (N, H, W, C) behind its border; zeros where there is no pixel."""
-    for line in prange(n * hs):
-        i, r = line // hs, line % hs
-        to = line * ws * 4 * c
-        clear_span(xs, to, xs, 0, ws * 4 * c)
-        for u in range(2):
-            row = 2 * r + u - top
-            if 0 <= row < h:
-                source = (i * h + row) * w * c
-                for s in range(ws):
-                    column = 2 * s - left
-                    at = to + s * 4 * c + u * 2 * c
-                    if 0 <= column < w - 1:
-                        copy_span(xs, at, x, source + column * c, 2 * c)
-                    elif column == -1 and w > 0:
-                        copy_span(xs, at + c, x, source, c)
-                    elif column == w - 1:
-                        copy_span(xs, at, x, source + column * c, c)
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _from_phases(xs, hs, ws, x, n, h, w, c, top, left):
-    """The adjoint: x (N, H, W, C) from xs (N, HS, WS, 4 C)."""
-    for line in prange(n * h):
-        i, row = line // h, line % h + top
-        source = ((i * hs + row // 2) * ws) * 4 * c + row % 2 * 2 * c
-        for column in range(w):
-            s, v = (column + left) // 2, (column + left) % 2
-            copy_span(x, (line * w + column) * c, xs, source + s * 4 * c + v * c, c)
 
 
 @njit(cache=True, nogil=True)
@@ -248,37 +216,45 @@ def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work, edges
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _add_pixels(dv, n, th, tw, c, dxs, step, kh, kw):
-    """dxs (N, 4 TH + 2, 4 TW + 2, C), C of all phases: the pieces B dV Bᵀ, added up where they overlap."""
-    line = (TILE * tw + 2) * c
-    picture = (TILE * th + 2) * line
-    point = n * th * tw * c + PAD
+def _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw):
+    """dxp (N, 8 TH + 4, 8 TW + 4, C): the pieces B dV Bᵀ of every phase, added up where they overlap."""
+    line = (2 * TILE * tw + 4) * c
+    picture = (2 * TILE * th + 4) * line
+    point = n * th * tw * 4 * c + PAD
     for i in prange(n):
-        clear_span(dxs, i * picture, dxs, 0, picture)
+        clear_span(dxp, i * picture, dxp, 0, picture)
         for p in range(th):
             for q in range(tw):
-                at = ((i * th + p) * tw + q) * c
-                to = i * picture + TILE * p * line + TILE * q * c
-                for j in range(0, c, step):
-                    tall, wide = j // (c // 2) + 5 <= kh, j // (c // 4) % 2 + 5 <= kw
-                    if tall and wide:
-                        _pixels_66(dv, at + j, SEEN * point, point, dxs, to + j, line, c)
-                    elif tall:
-                        _pixels_65(dv, at + j, SEEN * point, point, dxs, to + j, line, c)
-                    elif wide:
-                        _pixels_56(dv, at + j, SEEN * point, point, dxs, to + j, line, c)
-                    else:
-                        _pixels_55(dv, at + j, SEEN * point, point, dxs, to + j, line, c)
+                for phase in range(4):
+                    a, b = phase // 2, phase % 2
+                    tall, wide = a + 5 <= kh, b + 5 <= kw
+                    at = (((i * th + p) * tw + q) * 4 + phase) * c
+                    to = i * picture + (2 * TILE * p + a) * line + (2 * TILE * q + b) * c
+                    for j in range(0, c, step):
+                        if tall and wide:
+                            _pixels_66(
+                                dv, at + j, SEEN * point, point, dxp, to + j, 2 * line, 2 * c
+                            )
+                        elif tall:
+                            _pixels_65(
+                                dv, at + j, SEEN * point, point, dxp, to + j, 2 * line, 2 * c
+                            )
+                        elif wide:
+                            _pixels_56(
+                                dv, at + j, SEEN * point, point, dxp, to + j, 2 * line, 2 * c
+                            )
+                        else:
+                            _pixels_55(
+                                dv, at + j, SEEN * point, point, dxp, to + j, 2 * line, 2 * c
+                            )
 
 
 def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
     """V (36, T, 4 C), flat."""
-    n, h, w, c = x.shape
-    hs, ws = TILE * th + 2, TILE * tw + 2
-    xs = memory.empty(n * hs * ws * 4 * c, x.dtype)
-    _to_phases(x.reshape(-1), n, h, w, c, padding[0], padding[2], xs, hs, ws)
-    v = matrices(n * th * tw * 4 * c, x.dtype)
-    _transform_pixels(xs, hs, ws, n, th, tw, 4 * c, v, lanes(x.dtype))
+    n, step, (top, _, left, _) = x.shape[0], lanes(x.dtype), padding
+    v = matrices(n * th * tw * 4 * x.shape[3], x.dtype)
+    corners = corners_of(x.shape[3], 2, x.dtype)
+    transform_pixels(x.reshape(-1), n, x.shape[1:], top, left, th, tw, 2, v, step, corners)
     return v
 
 
@@ -340,7 +316,7 @@ def convolve(
     _multiply_points(v, w, m, tiles)
     whole = oh % TILE == 0 and ow % TILE == 0
     out = y.reshape(-1) if whole else memory.empty(tiles * TILE * TILE * k, x.dtype)
-    _transform_output(m, tiles, n, th, tw, k, *finish, out, step)
+    transform_output(m, tiles, n, th, tw, k, *finish, out, step)
     if not whole:
         cut(out, y, finish.factor)
 
@@ -358,11 +334,10 @@ def backward(
     kh, kw, c, _ = w.shape
     step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
     tiles, nr = n * th * tw, panel_width(k, x.dtype)
-    height, width = TILE * th, TILE * tw
-    dy = upstream.picture(0, 0, height, width)
+    dy = upstream.picture(TILE * th, TILE * tw)
     v = _points_of(x, th, tw, padding)
     d = matrices(-(-k // nr) * nr * tiles, x.dtype)
-    _transform_gradient(dy, 0, height, width, n, th, tw, k, d, nr, step)
+    transform_gradient(dy, n, th, tw, k, d, nr, step)
     rows = WEIGHT_ROWS  # the most that leaves every thread a block
     while rows > TILE_ROWS and 4 * -(-c // rows) * -(-k // nr) < get_num_threads():
         rows //= 2
@@ -373,11 +348,10 @@ def backward(
         return
     del v
     d = matrices(tiles * k, x.dtype)
-    _transform_gradient(dy, 0, height, width, n, th, tw, k, d, k, step)
+    transform_gradient(dy, n, th, tw, k, d, k, step)
     dv = matrices(tiles * 4 * c, x.dtype)
     _multiply_points_back(d, w, dv, tiles)
-    hs, ws = TILE * th + 2, TILE * tw + 2
-    dxs = memory.empty(n * hs * ws * 4 * c, x.dtype)
-    _add_pixels(dv, n, th, tw, 4 * c, dxs, step, kh, kw)
-    _, h, wide, _ = x.shape
-    _from_phases(dxs, hs, ws, dx.reshape(-1), n, h, wide, c, padding[0], padding[2])
+    hp, wp = 2 * TILE * th + 4, 2 * TILE * tw + 4
+    dxp = memory.empty(n * hp * wp * c, x.dtype)
+    _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw)
+    crop(dxp, hp, wp, padding[0], padding[2], dx.reshape(-1), *dx.shape)

@@ -29,7 +29,7 @@ import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn import memory
-from nn.cpu.borders import crop, pad
+from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import (
     DEPTH,
@@ -43,6 +43,8 @@ from nn.cpu.gemm import (
 from nn.cpu.simd import (
     TILE_ROWS,
     add_span,
+    clear_span,
+    copy_span,
     lanes,
     sandwich,
     sandwich_activate,
@@ -93,18 +95,59 @@ def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> 
     return w_shape[:2] == (3, 3) and stride == (1, 1) and dtype == np.float32 and whole
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _transform_pixels(xp, hp, wp, n, th, tw, c, v, step):
-    """V (36, T, C) from the padded pixels xp (N, HP, WP, C), HP >= 4 TH + 2; ``step``: numbers of a vector."""
-    line = wp * c
-    point = n * th * tw * c + PAD
-    for row in prange(n * th):
-        i, p = row // th, row % th
-        for q in range(tw):
-            at = (i * hp + TILE * p) * line + TILE * q * c
-            to = (row * tw + q) * c
+@njit(cache=True, nogil=True)
+def _tile_to_points(x, i, first, column, shape, stride, v, to, point, step, corner):
+    """What one tile of picture i sees, from row ``first`` and ``column`` on, at its 36 points from v[to] on.
+
+    shape: (H, W, C) of x. With stride S the tile sees S S phases, each of C channels of V. A tile that hangs over the
+    border is copied first, and the zeros around it written out, into ``corner``.
+    """
+    h, w, c = shape
+    side = SEEN * stride
+    if first >= 0 and column >= 0 and first + side <= h and column + side <= w:
+        at = ((i * h + first) * w + column) * c
+        for phase in range(stride * stride):
+            start = at + (phase // stride * w + phase % stride) * c
             for j in range(0, c, step):
-                _pixels(xp, at + j, line, c, v, to + j, SEEN * point, point)
+                _pixels(
+                    x, start + j, stride * w * c, stride * c,
+                    v, to + phase * c + j, SEEN * point, point,
+                )  # fmt: skip
+        return
+    before, after = max(0, -column), max(0, min(side, w - column))
+    for r in range(side):
+        at = r * side * c
+        if 0 <= first + r < h and before < after:
+            source = ((i * h + first + r) * w + column + before) * c
+            clear_span(corner, at, corner, 0, before * c)
+            copy_span(corner, at + before * c, x, source, (after - before) * c)
+            clear_span(corner, at + after * c, corner, 0, (side - after) * c)
+        else:
+            clear_span(corner, at, corner, 0, side * c)
+    for phase in range(stride * stride):
+        start = (phase // stride * side + phase % stride) * c
+        for j in range(0, c, step):
+            _pixels(
+                corner, start + j, stride * side * c, stride * c,
+                v, to + phase * c + j, SEEN * point, point,
+            )  # fmt: skip
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def transform_pixels(x, n, shape, top, left, th, tw, stride, v, step, corners) -> None:
+    """V (36, T, S S C) from x (N, H, W, C) behind a border of ``top`` rows and ``left`` columns of zeros.
+
+    shape: (H, W, C); ``step``: numbers of a vector; corners: (threads, numbers that a tile sees).
+    """
+    wide = stride * stride * shape[2]
+    point = n * th * tw * wide + PAD
+    for row in prange(n * th):
+        i, first = row // th, row % th * TILE * stride - top
+        for q in range(tw):
+            _tile_to_points(
+                x, i, first, q * TILE * stride - left, shape, stride,
+                v, (row * tw + q) * wide, point, step, corners[get_thread_id()],
+            )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -155,7 +198,7 @@ def products(v, u, m, tiles, c, k, nr, deep, wide, block, edges) -> None:
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _transform_output(m, tiles, n, th, tw, k, bias, slope, factor, y, step):
+def transform_output(m, tiles, n, th, tw, k, bias, slope, factor, y, step) -> None:
     """y from M (36, T, K), finished: (N, 4 TH, 4 TW, K), shuffled by ``factor``; where in it, see ``ends.py``."""
     point = tiles * k + PAD
     run = k // factor
@@ -172,12 +215,32 @@ def _transform_output(m, tiles, n, th, tw, k, bias, slope, factor, y, step):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _in_one_go(xp, hp, wp, u, n, th, tw, c, k, nr, bias, slope, factor, y, rows, step, work, edges):
+def _in_one_go(
+    x,
+    shape,
+    top,
+    left,
+    u,
+    n,
+    th,
+    tw,
+    k,
+    nr,
+    bias,
+    slope,
+    factor,
+    y,
+    rows,
+    step,
+    work,
+    edges,
+    corners,
+):
     """All three steps for ``rows`` rows of tiles at a time, V and M never leaving the cache of their thread.
 
     u: U (36, K / NR, C, NR). work: (threads, 36 rows TW (C + K)) numbers.
     """
-    line = wp * c
+    c = shape[2]
     run = k // factor
     out_line = TILE * tw * run
     u_point = (k + nr - 1) // nr * nr * c + PAD
@@ -191,10 +254,10 @@ def _in_one_go(xp, hp, wp, u, n, th, tw, c, k, nr, bias, slope, factor, y, rows,
         for row in range(first, first + count):
             i, p = row // th, row % th
             for q in range(tw):
-                at = (i * hp + TILE * p) * line + TILE * q * c
-                to = ((row - first) * tw + q) * c
-                for j in range(0, c, step):
-                    _pixels(xp, at + j, line, c, v, to + j, SEEN * v_point, v_point)
+                _tile_to_points(
+                    x, i, TILE * p - top, TILE * q - left, shape, 1,
+                    v, ((row - first) * tw + q) * c, v_point, step, corners[get_thread_id()],
+                )  # fmt: skip
         for point in range(POINTS):
             for c0 in range(0, c, DEPTH):
                 multiply_block(
@@ -215,14 +278,14 @@ def _in_one_go(xp, hp, wp, u, n, th, tw, c, k, nr, bias, slope, factor, y, rows,
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _transform_gradient(dy, start, hp, wp, n, th, tw, k, d, nr, step):
-    """D (36, K / NR, T, NR), each point in panels, from dy (N, HP, WP, K), whose first pixel is number ``start``."""
-    line = wp * k
+def transform_gradient(dy, n, th, tw, k, d, nr, step) -> None:
+    """D (36, K / NR, T, NR), each point in panels, from dy (N, 4 TH, 4 TW, K)."""
+    line = TILE * tw * k
     tiles = n * th * tw
     point = (k + nr - 1) // nr * nr * tiles + PAD
     for row in prange(n * th):
         for q in range(tw):
-            at = start + (row // th * hp + row % th * TILE) * line + TILE * q * k
+            at = row * TILE * line + TILE * q * k
             tile = row * tw + q
             for j in range(0, k, step):
                 to = (j // nr * tiles + tile) * nr + j % nr
@@ -299,24 +362,20 @@ def matrices(numbers: int, dtype: np.dtype) -> np.ndarray:
 def convolve(
     x: np.ndarray, w: np.ndarray, finish: Finish, y: np.ndarray, padding: tuple[int, int, int, int]
 ) -> None:  # fmt: skip
-    """y = x (N, H, W, C) convolved with w (3, 3, C, K), finished: (N, OH R, OW R, K / R²)."""
-    oh, ow = y.shape[1] // finish.factor, y.shape[2] // finish.factor
-    hp, wp = -(-oh // TILE) * TILE + 2, -(-ow // TILE) * TILE + 2
-    _convolve(_padded(x, hp, wp, padding), hp, wp, x.shape[3], w, finish, y)
+    """y = x (N, H, W, C) convolved with w (3, 3, C, K), finished: (N, OH R, OW R, K / R²).
 
-
-def _convolve(
-    xp: np.ndarray, hp: int, wp: int, c: int, w: np.ndarray, finish: Finish, y: np.ndarray
-) -> None:  # fmt: skip
-    """``convolve`` of pixels xp (N, HP, WP, C), flat, that have their border already."""
-    n, k = y.shape[0], w.shape[3]
+    Where x ends, zeros go on, to the right and below as far as the padding and whole tiles of y want them.
+    """
+    n, k, shape = y.shape[0], w.shape[3], x.shape[1:]
+    c, (top, _, left, _) = shape[2], padding
     oh, ow = y.shape[1] // finish.factor, y.shape[2] // finish.factor
     step = lanes(y.dtype)
     th, tw = -(-oh // TILE), -(-ow // TILE)
     tiles = n * th * tw
-    w, tiled = np.ascontiguousarray(w).reshape(-1), y.reshape(-1)
+    x, w, tiled = x.reshape(-1), np.ascontiguousarray(w).reshape(-1), y.reshape(-1)
     if oh % TILE or ow % TILE:
         tiled = memory.empty(tiles * TILE * TILE * k, y.dtype)
+    corners = corners_of(c, 1, y.dtype)
     rows = CACHED // (POINTS * tw * (c + k) * y.itemsize)
     if rows and POINTS * c * k * y.itemsize <= CACHED:
         nr = panel_width(k, y.dtype)
@@ -324,15 +383,38 @@ def _convolve(
         _transform_weights(w, c, k, u, nr, step)
         work = scratch(POINTS * (rows * tw * (c + k) + 2 * PAD), y.dtype)
         edges = scratch(edge_size(nr), y.dtype)
-        _in_one_go(xp, hp, wp, u, n, th, tw, c, k, nr, *finish, tiled, rows, step, work, edges)
+        _in_one_go(
+            x,
+            shape,
+            top,
+            left,
+            u,
+            n,
+            th,
+            tw,
+            k,
+            nr,
+            *finish,
+            tiled,
+            rows,
+            step,
+            work,
+            edges,
+            corners,
+        )
     else:
         v = matrices(tiles * c, y.dtype)
-        _transform_pixels(xp, hp, wp, n, th, tw, c, v, step)
+        transform_pixels(x, n, shape, top, left, th, tw, 1, v, step, corners)
         m = matrices(tiles * k, y.dtype)
         multiply_points(v, w, m, tiles, c, k)
-        _transform_output(m, tiles, n, th, tw, k, *finish, tiled, step)
+        transform_output(m, tiles, n, th, tw, k, *finish, tiled, step)
     if oh % TILE or ow % TILE:
         cut(tiled, y, finish.factor)
+
+
+def corners_of(c: int, stride: int, dtype: np.dtype) -> np.ndarray:
+    """For each thread, memory for what a tile sees."""
+    return scratch((SEEN * stride) ** 2 * c, dtype)
 
 
 def cut(tiled: np.ndarray, y: np.ndarray, factor: int) -> None:
@@ -340,15 +422,8 @@ def cut(tiled: np.ndarray, y: np.ndarray, factor: int) -> None:
     n, height, width, c = y.shape
     tile = TILE * factor
     crop(
-        tiled,
-        -(-height // tile) * tile,
-        -(-width // tile) * tile,
-        y.reshape(-1),
-        n,
-        height,
-        width,
-        c,
-    )
+        tiled, -(-height // tile) * tile, -(-width // tile) * tile, 0, 0, y.reshape(-1), n, height, width, c
+    )  # fmt: skip
 
 
 def backward(
@@ -361,31 +436,26 @@ def backward(
 ) -> None:
     """dw (3, 3, C, K) += the gradient of the weights; dx (N, H, W, C) = that of the input, where it is wanted.
 
-    dx is a convolution of dy and wants it with a border of 2 - padding, which must not be negative.
+    dx is a convolution of dy with a border of 2 - padding, which must not be negative.
     """
     n, oh, ow, k = upstream.shape
-    height, width, c = x.shape[1:]
-    step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
+    c, step, th, tw = x.shape[3], lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
     tiles, nr = n * th * tw, panel_width(k, x.dtype)
-    top = left = 0
-    hp, wp = TILE * th, TILE * tw
-    if dx is not None:
-        top, left = 2 - padding[0], 2 - padding[2]
-        hp = max(-(-height // TILE) * TILE + 2, top + hp)
-        wp = max(-(-width // TILE) * TILE + 2, left + wp)
-    dy = upstream.picture(top, left, hp, wp)
-    sees_h, sees_w = TILE * th + 2, TILE * tw + 2
+    dy = upstream.picture(TILE * th, TILE * tw)
     v = matrices(tiles * c, x.dtype)
-    _transform_pixels(_padded(x, sees_h, sees_w, padding), sees_h, sees_w, n, th, tw, c, v, step)
+    corners = corners_of(c, 1, x.dtype)
+    flat, (top, _, left, _) = x.reshape(-1), padding
+    transform_pixels(flat, n, x.shape[1:], top, left, th, tw, 1, v, step, corners)
     d = matrices(-(-k // nr) * nr * tiles, x.dtype)
-    _transform_gradient(dy, (top * wp + left) * k, hp, wp, n, th, tw, k, d, nr, step)
+    transform_gradient(dy, n, th, tw, k, d, nr, step)
     add_weight_gradient(v, d, dw.reshape(-1), tiles, c, k)
     if dx is None:
         return
     del v, d
     turned = memory.empty((3, 3, k, c), w.dtype)
     exchange_sides(np.ascontiguousarray(w).reshape(-1), 9, c, k, turned.reshape(-1), step, True)
-    _convolve(dy, hp, wp, k, turned, Finish.make(None, c, x.dtype), dx)
+    dy = dy.reshape(n, TILE * th, TILE * tw, k)
+    convolve(dy, turned, Finish.make(None, c, x.dtype), dx, tuple(2 - p for p in padding))
 
 
 def add_weight_gradient(
@@ -419,11 +489,3 @@ def multiply_points(
 def everywhere(size: int) -> np.ndarray:
     """(36, 2, 2): all channels at all points."""
     return np.tile(np.array([[0, size], [0, 0]]), (POINTS, 1, 1))
-
-
-def _padded(x: np.ndarray, hp: int, wp: int, padding: tuple[int, int, int, int]) -> np.ndarray:
-    """xp (N, HP, WP, C), flat: x behind its upper and left border."""
-    n, h, w, c = x.shape
-    xp = memory.empty(n * hp * wp * c, x.dtype)
-    pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, hp, wp, c)
-    return xp

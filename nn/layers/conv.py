@@ -190,6 +190,7 @@ register(
             _sample(16, 80, (5, 6), (9, 9, 18), stride=2, bias=False),
             _sample(32, 128, 5, (17, 7, 8), stride=2, padding="same"),
             _sample(32, 144, 6, (20, 7, 8), stride=2, padding=2),
+            _sample(16, 16, 6, (17, 13, 13), stride=2),
             _sample(160, 32, 5, (18, 8, 7), stride=2, padding="same"),
             # Few channels on one side: in, out; strides, cut borders, odd numbers of outputs.
             _sample(3, 32, 5, (5, 21, 17), stride=2, padding="same"),
