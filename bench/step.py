@@ -1,6 +1,9 @@
 """A training step: both sides through the shared encoder, both decoders, backward, Adam. Warp excluded.
 
-    python -m bench step [--presets tiny lite] [--batch 16] [--rounds 7] [--vs torch] [--json FILE]
+    python -m bench step [--presets c16 c32 c64 c128] [--batch 16] [--rounds 7] [--vs torch] [--json FILE]
+
+cN is the topology of 2017 with N filters in the first convolution and a code of 8 N, whatever the presets are; names of
+presets may be given as well.
 
 With --vs torch, PyTorch's step of the same network stands beside it: each in a process of its own, asked in
 turn, one call to warm up before each timed one; of contiguous and channels_last the faster counts; fused
@@ -18,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from bench.rivals import KINDS, answer, answers, has_torch
+from swap.errors import UserError
 
 
 def main(argv: list[str]) -> int:
     """Prints a table; 2 where torch is asked for and missing."""
     parser = argparse.ArgumentParser(prog="bench step", description=__doc__.split("\n")[0])
-    parser.add_argument("--presets", nargs="+", default=["tiny", "lite"])
+    parser.add_argument("--presets", nargs="+", default=["c16", "c32", "c64", "c128"])
     parser.add_argument("--batch", type=int, default=16, help="faces a side")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--vs", choices=["torch"])
@@ -32,6 +36,11 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.worker:
         return work(options.worker, options.presets[0], options.batch)
+    try:
+        for preset in options.presets:
+            size_of(preset)
+    except UserError as error:
+        parser.error(str(error))
     if options.vs and not has_torch():
         return 2
     kinds = KINDS if options.vs else KINDS[:1]
@@ -102,12 +111,20 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def size_of(preset: str) -> Any:
+    """The Preset called so; "c32" is one of width 32 and code 256."""
+    from swap.model import Preset, get_preset
+
+    width = re.fullmatch(r"c([1-9]\d*)", preset)
+    return Preset(preset, int(width[1]), 8 * int(width[1]), "") if width else get_preset(preset)
+
+
 def our_step(preset: str, batch: int) -> Any:
     """The step of ``swap.train.Trainer`` on a fixed batch."""
     import nn
-    from swap.model import SwapModel, get_preset
+    from swap.model import SwapModel
 
-    model = SwapModel(get_preset(preset))
+    model = SwapModel(size_of(preset))
     arena = nn.Arena(model.named_parameters())
     adam = nn.Adam(arena, 5e-5)
     rng = np.random.default_rng(0)
@@ -126,10 +143,8 @@ def torch_step(preset: str, batch: int, channels_last: bool) -> Any:
     import torch
     from torch import nn as tnn
 
-    from swap.model import get_preset
-
     torch.set_flush_denormal(True)
-    c, d = get_preset(preset).width, get_preset(preset).code
+    c, d = size_of(preset).width, size_of(preset).code
 
     def conv(i: int, o: int) -> list[tnn.Module]:
         # "same" for stride 2 pads one pixel more below and on the right

@@ -1,9 +1,8 @@
 """The CPU backend: what ``nn.reference`` does, compiled by Numba for all cores.
 
 The same files, names and arguments; read the equations there. On top of them stand ``simd.py`` (a matrix
-product in vector registers), ``gemm.py`` (the same in cache-sized blocks), ``rows.py`` (sums over rows) and
-``memory.py`` (arrays whose memory is used again). No BLAS runs inside a training step: two thread
-pools on the same cores would wait for each other.
+product in vector registers), ``gemm.py`` (the same in cache-sized blocks) and ways to convolve; README.md leads through
+them. No BLAS runs inside a training step: two thread pools on the same cores would wait for each other.
 """
 
 import os

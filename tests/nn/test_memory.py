@@ -1,0 +1,84 @@
+"""Memory that is used again is nobody's while it waits, and does not pile up."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from nn import memory
+
+
+@pytest.fixture(autouse=True)
+def _fresh_pool(monkeypatch):
+    monkeypatch.setattr(memory, "_idle", {})
+    monkeypatch.setattr(memory, "_asked", {})
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def idle_bytes():
+    return sum(size * len(waiting) for size, waiting in memory._idle.items())
+
+
+def test_released_memory_serves_the_next_array_of_its_size():
+    first = memory.empty((30, 100), np.float32)
+    where = address(first)
+    other = memory.empty((30, 100), np.float32)
+    assert address(other) != where
+    del first
+    assert address(memory.empty((100, 30), np.float32)) == where
+
+
+def test_a_view_keeps_its_memory():
+    array = memory.empty((64, 64), np.float64)
+    part = array[3:5, ::2].T
+    part[...] = 7
+    del array
+    taken = [memory.empty((64, 64), np.float64) for _ in range(3)]
+    for other in taken:
+        other[...] = 0
+    assert (part == 7).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.complex128])
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (17, 1031)])
+def test_any_shape_and_type_aligned(shape, dtype):
+    array = memory.empty(shape, dtype)
+    assert (array.shape, array.dtype) == (shape, dtype)
+    assert array.flags.c_contiguous
+    if array.nbytes >= memory.LEAST:
+        assert address(array) % memory.ALIGNMENT == 0
+
+
+def test_idle_memory_does_not_pile_up(monkeypatch):
+    monkeypatch.setattr(memory, "KEPT_BYTES", 1_000_000)
+    for size in range(10_000, 400_000, 1_000):
+        memory.empty(size, np.uint8)
+        assert idle_bytes() <= 1_000_000 + size
+
+
+def test_the_longest_unused_goes_first(monkeypatch):
+    monkeypatch.setattr(memory, "KEPT_BYTES", 250_000)
+    for size in (100_000, 110_000, 100_000, 120_000, 130_000):
+        memory.empty(size, np.uint8)
+    assert [len(memory._idle[size]) for size in (100_000, 110_000, 120_000)] == [1, 0, 1]
+
+
+def test_threads_never_share_an_array():
+    wrong = []
+
+    def work(mark):
+        for i in range(2000):
+            array = memory.empty(8192 + i % 3, np.uint8)
+            array[...] = mark
+            if not (array == mark).all():
+                wrong.append(mark)
+
+    threads = [threading.Thread(target=work, args=(mark,)) for mark in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
