@@ -128,7 +128,9 @@ def _common_changes(of: str) -> None:
     def _(right):
         def wrong(dy, cache, dw, db, *, need_dx=True):
             single = lambda a: None if a is None else a.astype(np.float32)  # noqa: E731
-            small = cache._replace(x=single(cache.x), w=single(cache.w))
+            fields = cache._asdict().items()
+            arrays = {name: single(a) for name, a in fields if isinstance(a, np.ndarray)}
+            small = cache._replace(**arrays)
             dx, gw, gb = fresh(right, single(dy), small, single(dw), single(db), need_dx)
             dw += gw
             if db is not None:
