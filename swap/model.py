@@ -21,6 +21,7 @@ decoder, 82,062,470 in all. Its paddings are TensorFlow's "same", its channels a
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 import nn
@@ -130,6 +131,15 @@ class Looks:
         return {"mean": self.mean, "scale": self.scale, "prior": self.prior}
 
 
+def _softened(faces: np.ndarray, sigma: float) -> np.ndarray:
+    """faces (N, S, S, 3) through a Gaussian blur of ``sigma`` pixels, mirrored at the edges."""
+    out = memory.empty(faces.shape, np.float32)
+    for face, soft in zip(faces, out, strict=True):
+        face = np.ascontiguousarray(face, np.float32)
+        cv2.GaussianBlur(face, (0, 0), sigma, dst=soft, borderType=cv2.BORDER_REFLECT)
+    return out
+
+
 def _apply(operation: np.ufunc, pictures: np.ndarray, one: np.ndarray) -> np.ndarray:
     """operation(pictures, one) for pictures (N, 64, 64, 3) and what all of them meet, (64, 64, 3), in used memory."""
     out = memory.empty(pictures.shape, np.result_type(pictures, one))
@@ -141,7 +151,8 @@ class SwapModel(nn.Layer):
 
     Each network's weights come from a random stream of its own, (seed, number): one decoder more changes
     no other. ``init`` is the convolutions' initializer, "glorot" (2017) or "he"; ``last_gain`` scales the
-    initial weights of each decoder's last layer, so that it starts near its prior.
+    initial weights of each decoder's last layer, so that it starts near its prior. ``soften``: the encoder is shown
+    every face through a Gaussian blur of so many pixels' standard deviation; 0 is none.
     """
 
     def __init__(
@@ -151,12 +162,13 @@ class SwapModel(nn.Layer):
         seed: int = 0,
         init: str = "glorot",
         last_gain: float = 1.0,
+        soften: float = 0.0,
         sides: tuple[str, ...] = SIDES,
     ) -> None:
         def stream(number: int) -> np.random.Generator:
             return np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
 
-        self.preset = preset
+        self.preset, self.soften = preset, soften
         self.encoder = make_encoder(preset, stream(0), init)
         # The same layers in two parts, before and after the narrow code.
         cut = [name for name, _ in self.encoder.layers].index("code") + 1
@@ -177,8 +189,10 @@ class SwapModel(nn.Layer):
         yield "sigmoid", self.sigmoid
 
     def show(self, faces: np.ndarray, side: str, out: np.ndarray | None = None) -> np.ndarray:
-        """What the encoder sees of faces (N, 64, 64, 3) in [0, 1] of a person: (face - mean) scale; in ``out``."""
+        """What the encoder sees of faces (N, 64, 64, 3) in [0, 1] of a person: (soft face - mean) scale; in ``out``."""
         looks = self.looks[side]
+        if self.soften:
+            faces = _softened(faces, self.soften)
         return np.multiply(np.subtract(faces, looks.mean, out=out), looks.scale, out=out)
 
     def encode(self, faces: np.ndarray, side: str) -> np.ndarray:

@@ -32,6 +32,11 @@ it is the best that was found (bench/RECIPES.md). It adds
                   too. What settles it is that the codes of both are spread alike: same mean, same covariance
                   (swap.match), with little weight.
 
+    soften        What comes back from a swap is softer than any picture of its side, so codes of swapped pictures
+                  would be told from those of true ones, and the one says nothing about the other. The encoder is
+                  shown every picture through a small blur; then both look alike to it, and what it needs, where
+                  things are and how they lie, is in there still.
+
 and leaves out the jitter: where the light is drawn anew for each picture, a swap is asked to keep it, and an encoder
 that is shown varied colours cannot tell it any more. On recordings both assumptions fail: where B's mouth moves more
 than A's, these two make the swap's mouth open too far, and without the jitter blinks are lost.
@@ -52,12 +57,14 @@ from swap.errors import UserError
 class Recipe:
     """What the top of this file describes.
 
-    init: of the convolutions. last_gain: factor on the initial weights of a decoder's last layer. warm_up: steps over
-    which the learning rate rises; cooldown: the last part of a run over which it falls, linearly, to 2 %.
-    colour_match: bring the colours of A to B's. rotation (degrees), shift and noise (of the square's side) and
-    mirror (probability): of the random warp. brightness, contrast, tint: varied in what the encoder is shown, not in
-    the target. round_trips: of as many faces a side as this share of the batch, from step round_trips_from on. match:
-    strength of the loss on the codes' moments.
+    init: of the convolutions. last_gain: factor on the initial weights of a decoder's last layer. warm_up:
+    steps over which the learning rate rises; cooldown: the last part of a run over which it falls, linearly,
+    to 2 %. colour_match: bring the colours of A to B's. rotation (degrees), shift and noise (of the square's
+    side) and mirror (probability): of the random warp. brightness, contrast, tint: varied in what the encoder
+    is shown, not in the target. soften: standard deviation, in pixels of the network's square, of the blur
+    that the encoder sees every picture through, in training and ever after. round_trips: of as many faces a
+    side as this share of the batch, from step round_trips_from on. match: strength of the loss on the codes'
+    moments.
     """
 
     name: str
@@ -80,6 +87,7 @@ class Recipe:
     brightness: float = 0.0
     contrast: float = 0.0
     tint: float = 0.0
+    soften: float = 0.0
     round_trips: float = 0.0
     round_trips_from: int = 0
     match: float = 0.0
@@ -144,6 +152,7 @@ RECIPES = {
         replace(
             LATENTFACE,
             name="alike",
+            soften=1.2,
             round_trips=0.5,
             round_trips_from=400,
             match=0.01,

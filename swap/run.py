@@ -116,7 +116,7 @@ def open_run(folder: Path) -> TrainedRun:
     """A trained run, for use: weights without the optimizer. UserError or CheckpointError where it cannot be used."""
     facts = run_facts(folder)
     try:
-        model = SwapModel(get_preset(facts["preset"]))
+        model = SwapModel(get_preset(facts["preset"]), soften=_soften(facts))
         crop = CropDefinition.from_dict(facts["crop"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -149,6 +149,15 @@ def _looks(model: SwapModel) -> dict[str, np.ndarray]:
         for side, looks in model.looks.items()
         for kind, array in looks.arrays().items()
     }
+
+
+def _soften(facts: dict[str, Any]) -> float:
+    """The recipe's blur of the encoder's input; runs from before there was one have none."""
+    recipe = facts.get("recipe")
+    value = recipe.get("soften", 0.0) if isinstance(recipe, dict) else 0.0
+    if not isinstance(value, int | float) or not 0 <= value <= 16:
+        raise nn.CheckpointError(f"the checkpoint's recipe softens by {value!r} pixels")
+    return float(value)
 
 
 def _count(facts: dict[str, Any], name: str) -> int:

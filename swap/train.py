@@ -99,7 +99,13 @@ class Trainer:
             weights_b=unusual(faces["b"]) if recipe.unusual else None,
         )
         self.weight = focus_weight(FACE_SIZE) if recipe.focus else None
-        self.model = SwapModel(preset, seed=seed, init=recipe.init, last_gain=recipe.last_gain)
+        self.model = SwapModel(
+            preset,
+            seed=seed,
+            init=recipe.init,
+            last_gain=recipe.last_gain,
+            soften=recipe.soften,
+        )
         self.arena = nn.Arena(self.model.named_parameters())
         self.optimizer = nn.Adam(
             self.arena, recipe.learning_rate, beta1=recipe.beta1, eps=recipe.eps

@@ -48,7 +48,7 @@ def conv2d_samples(
 def conv_block_samples(draw: Any, **sizes: int) -> Sample:
     """Any convolution, slope and factor."""
     sample = draw(conv2d_samples(**sizes))
-    factor = draw(st.integers(1, 3))
+    factor = draw(st.integers(1, 2))
     options = sample.kwargs | {
         "out_channels": sample.kwargs["out_channels"] * factor**2,
         "negative_slope": draw(st.sampled_from((0.0, 0.125, 0.5, 1.0))),

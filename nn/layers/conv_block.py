@@ -156,7 +156,7 @@ register(
             _sample(3, 2, 5, (2, 6, 6), stride=2, padding="same", negative_slope=0.0),
             _sample(2, 4, 1, (3, 2, 2), negative_slope=0.5, factor=2),
         ),
-        bench=_sample(64, 128, 3, (16, 16, 16), padding=1, factor=2),
+        bench=_sample(32, 64, 3, (16, 16, 16), padding=1, factor=2),
         torch=_torch,
         op="conv_block",
         near_kink=_near_kink,

@@ -189,6 +189,27 @@ def test_looks_shift_what_goes_in_and_what_comes_out(rng):
     np.testing.assert_allclose(with_looks, 1 / (1 + np.exp(-logits)), atol=1e-5)
 
 
+def test_a_soft_model_sees_every_face_through_a_gaussian(rng):
+    """Against the definition: the sum over neighbours of exp(-d² / 2 sigma²), mirrored at the edges."""
+    sigma, reach = 1.3, 6
+    model = SwapModel(TINY, soften=sigma)
+    model.looks = random_looks(rng)
+    faces = rng.random((2, *FACE), np.float32)
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-(offsets**2) / (2 * sigma**2))
+    weights /= weights.sum()
+    wide = np.pad(faces, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    rows = sum(w * wide[:, i : i + FACE[0]] for i, w in enumerate(weights))
+    soft = sum(w * rows[:, :, i : i + FACE[1]] for i, w in enumerate(weights))
+    looks = model.looks["a"]
+    np.testing.assert_allclose(model.show(faces, "a"), (soft - looks.mean) * looks.scale, atol=2e-3)
+    swapped = model.swap(faces, "a", "b")
+    model.soften = 0.0
+    assert np.abs(model.swap(faces, "a", "b") - swapped).max() > 1e-4
+    sharp = model.show(faces, "a")
+    np.testing.assert_array_equal(sharp, (faces - looks.mean) * looks.scale)
+
+
 # ---------------------------------------------------------------- the gradient
 
 

@@ -124,9 +124,21 @@ def as_torch(array):
     return torch.from_numpy(np.moveaxis(array, -1, -3).copy())
 
 
+def softened(faces, sigma):
+    """faces (N, C, H, W) through a Gaussian of ``sigma`` pixels, mirrored at the edges."""
+    if not sigma:
+        return faces
+    reach = (round(8 * sigma + 1) | 1) // 2
+    weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    weights /= weights.sum()
+    wide = np.pad(faces.numpy(), ((0, 0), (0, 0), (reach, reach), (reach, reach)), "symmetric")
+    rows = sum(w * wide[:, :, i : i + 64] for i, w in enumerate(weights))
+    return torch.from_numpy(sum(w * rows[..., i : i + 64] for i, w in enumerate(weights))).float()
+
+
 def through(nets, looks, faces, source, target):
     """The narrow codes of faces of source, and what target's decoder makes of them."""
-    shown = (faces - looks[source]["mean"]) * looks[source]["scale"]
+    shown = (softened(faces, looks["soften"]) - looks[source]["mean"]) * looks[source]["scale"]
     z = nets["encoder"][:CODE](shown)
     return z, torch.sigmoid(nets[target](nets["encoder"][CODE:](z)) + looks[target]["prior"])
 
@@ -177,6 +189,7 @@ def test_twenty_steps_of_lite_follow_pytorch(recipe, tmp_path):
         side: {name: as_torch(array) for name, array in trainer.model.looks[side].arrays().items()}
         for side in "ab"
     }
+    looks["soften"] = recipe.soften
     weight = None if trainer.weight is None else as_torch(trainer.weight)
     assert (weight is not None) == recipe.focus
     adam = torch.optim.Adam(
