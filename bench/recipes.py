@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 import nn
+from nn import Sequential
 from nn.layer import Saved
 from swap.data import FaceSet
 from swap.data.faces import stored_side
@@ -124,7 +125,7 @@ class Variant:
     insert: Callable[[Trainer], nn.Layer] | None = None
 
 
-ALONE = {"round_trips": 0.0, "match": 0.0}
+ALONE = {"round_trips": 0.0, "match": 0.0, "soften": 0.0}
 VARIANTS = {
     v.name: v
     for v in (
@@ -133,9 +134,10 @@ VARIANTS = {
         Variant("plain", "2017 with Adam 1e-3, He's weights, cooldown: nothing that asks for a swap",
                 ALONE | {"standardise": False, "prior": False}),
         Variant("standardise", "what a side's pictures share is taken out before the encoder; prior", ALONE),
-        Variant("match", "the above, and codes with equal mean and covariance", {"round_trips": 0.0}),
-        Variant("round trips", "standardise, and faces that go over and come back", {"match": 0.0}),
-        Variant("alike", "standardise, round trips and match: the recipe `alike`"),
+        Variant("match", "the above, and codes with equal mean and covariance", {"round_trips": 0.0, "soften": 0.0}),
+        Variant("round trips", "standardise, and faces that go over and come back", {"match": 0.0, "soften": 0.0}),
+        Variant("sharp", "standardise, round trips and match", {"soften": 0.0}),
+        Variant("alike", "the above, and every picture softened for the encoder: the recipe `alike`"),
         Variant("match x 5", "five times the strength of matching", {"match": 0.05}),
         Variant("latentface", "the recipe for recordings: standardise, jitter", base="latentface"),
         Variant("jitter", "brightness, contrast and tint of the input varied, as for recordings",
@@ -165,7 +167,8 @@ def run(variant: Variant, family: str, pair: tuple[str, str], seed: int, steps: 
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(Path(folder), sets, CropDefinition(), preset, recipe, seed=seed)
         if variant.insert:
-            trainer.model.to_code.layers.append(("inserted", variant.insert(trainer)))
+            inserted = ("inserted", variant.insert(trainer))
+            trainer.model.to_code = Sequential(*trainer.model.to_code.layers, inserted)
         for number in range(steps):
             rate = recipe.rate_at(number, number / steps)
             trainer.step(number, trainer.batches.at(number), rate)

@@ -16,16 +16,17 @@ class Sequential(Layer):
     """
 
     def __init__(self, *layers: Layer | tuple[str, Layer]) -> None:
-        self.layers: list[tuple[str, Layer]] = []
+        named: list[tuple[str, Layer]] = []
         for position, item in enumerate(layers, start=1):
             name, layer = (
                 item
                 if isinstance(item, tuple)
                 else (f"{type(item).__name__.lower()}{position}", item)
             )
-            if name in (n for n, _ in self.layers):
+            if name in (n for n, _ in named):
                 raise ValueError(f"two layers of one Sequential are named {name!r}")
-            self.layers.append((name, layer))
+            named.append((name, layer))
+        self.layers = tuple(named)
         self._blocks = fuse([layer for _, layer in self.layers])
 
     def children(self) -> Iterator[tuple[str, Layer]]:
