@@ -33,7 +33,8 @@ def after() -> str:
 4. **Soften.** A swapped picture is softer than a true one, and an encoder sees that at once. What a decoder learns on
    the way back of a round trip is then about soft pictures, and true ones have other codes. Shown through a blur of
    about a pixel, both look alike. It costs the reconstruction nothing: where things are and how they lie is in a soft
-   picture, too.
+   picture, too. In 800 steps of `tiny` it makes no difference (see above); in the minutes of a demo fruit gains half a
+   decibel.
 
 Mirroring is right for faces and wrong for flags: where one side of the picture is always the hoist, mirrored pictures
 are half of what the codes are matched on, and the matching is then that of pictures nobody asks for.
