@@ -14,22 +14,21 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.rivals import KINDS, answer, answers, has_torch
+from bench.rivals import KINDS, answer, answers, has_torch, json_file, preset_name, size_of
 
 
 def main(argv: list[str]) -> int:
     """Prints a table; 2 where torch is asked for and missing."""
     parser = argparse.ArgumentParser(prog="bench layers", description=__doc__.split("\n")[0])
-    parser.add_argument("--preset", default="lite")
+    parser.add_argument("--preset", type=preset_name, default="lite")
     parser.add_argument("--batch", type=int, default=16, help="faces a side")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--vs", choices=["torch"])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=json_file)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.worker:
@@ -74,9 +73,9 @@ def main(argv: list[str]) -> int:
 def layers(preset: str, batch: int) -> list[tuple[str, Any, tuple[int, ...]]]:
     """(name, layer, shape of its input) of every convolution and dense layer, both decoders being one."""
     import nn
-    from swap.model import SwapModel, get_preset
+    from swap.model import SwapModel
 
-    model = SwapModel(get_preset(preset))
+    model = SwapModel(size_of(preset))
     found = []
     shape = (2 * batch, 64, 64, 3)
     for part, network in (("encoder", model.encoder), ("decoder", model.decoders["a"])):

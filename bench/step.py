@@ -20,27 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from bench.rivals import KINDS, answer, answers, has_torch
-from swap.errors import UserError
+from bench.rivals import KINDS, answer, answers, has_torch, json_file, preset_name, size_of
 
 
 def main(argv: list[str]) -> int:
     """Prints a table; 2 where torch is asked for and missing."""
     parser = argparse.ArgumentParser(prog="bench step", description=__doc__.split("\n")[0])
-    parser.add_argument("--presets", nargs="+", default=["c16", "c32", "c64", "c128"])
+    parser.add_argument(
+        "--presets", nargs="+", type=preset_name, default=["c16", "c32", "c64", "c128"]
+    )
     parser.add_argument("--batch", type=int, default=16, help="faces a side")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--vs", choices=["torch"])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=json_file)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.worker:
         return work(options.worker, options.presets[0], options.batch)
-    try:
-        for preset in options.presets:
-            size_of(preset)
-    except UserError as error:
-        parser.error(str(error))
     if options.vs and not has_torch():
         return 2
     kinds = KINDS if options.vs else KINDS[:1]
@@ -109,14 +105,6 @@ def peak_bytes() -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def size_of(preset: str) -> Any:
-    """The Preset called so; "c32" is one of width 32 and code 256."""
-    from swap.model import Preset, get_preset
-
-    width = re.fullmatch(r"c([1-9]\d*)", preset)
-    return Preset(preset, int(width[1]), 8 * int(width[1]), "") if width else get_preset(preset)
 
 
 def our_step(preset: str, batch: int) -> Any:

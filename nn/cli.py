@@ -17,6 +17,7 @@ from nn.check.models import load_models
 from nn.check.mutants import Mutant
 from nn.check.table import summary, summary_of_mistakes, table_of, write_json
 from nn.check.verdict import Verdict, mutants_of, name_it, reject
+from nn.files import why_not
 from nn.layer import REGISTRY, LayerSpec
 
 app = typer.Typer(
@@ -81,8 +82,8 @@ def check(
     specs = [_spec(name) for name in layer] if layer else list(REGISTRY.values())
     backends = _backends(backend)
     for path in (html, json_file):
-        if path is not None and not path.resolve().parent.is_dir():
-            _refuse(f"{path} cannot be written: the folder {path.resolve().parent} does not exist")
+        if path is not None and (reason := why_not(path)):
+            _refuse(f"{path} cannot be written: {reason}")
     console = _console()
     start = time.perf_counter()
     plan = [(s, b, c) for s in specs for b in backends for c in checks_of(s, b)]
@@ -117,7 +118,7 @@ def check(
 
             write_html(html, rows, verdicts, seed=seed, seconds=seconds)
     except OSError as error:
-        _refuse(f"{error.filename or html or json_file} cannot be written: {error.strerror}")
+        _refuse(f"the report cannot be written: {error.strerror}")
     if failed or survivors:
         raise typer.Exit(1)
 

@@ -73,12 +73,15 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
     n, height, width, _ = y.shape
     k, r = w.shape[3], finish.factor
     shape = (n, height // r, width // r, k)
-    for way in (winograd, phases):
-        if _is_fast(shape, w, stride, precision, way) and finish.in_runs():
-            way.convolve(x, w, finish, y, padding)
-            return
-    z = y if r == 1 else memory.empty(shape, y.dtype)
-    if narrow := _narrow(w.shape, shape, stride, y.dtype):
+    ways = (way for way in (winograd, phases) if _is_fast(shape, w, stride, precision, way))
+    way = next(ways, None)
+    shuffles = r == 1 or (
+        way is not None and finish.in_runs()
+    )  # whether the kernel does that itself
+    z = y if shuffles else memory.empty(shape, y.dtype)
+    if way is not None:
+        way.convolve(x, w, finish if shuffles else finish._replace(factor=1), z, padding)
+    elif narrow := _narrow(w.shape, shape, stride, y.dtype):
         narrow(x, w, finish, z, stride, padding)
     elif _turns(w.shape, stride, padding) and k * SCATTER_GAIN <= w.shape[2]:
         im2col.spread(x, _turned(w), z, stride, _around(w.shape, padding))
@@ -86,7 +89,7 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
         finish.activate(z)
     else:
         im2col.convolve(x, w, finish, z, stride, padding)
-    if r > 1:
+    if not shuffles:
         shuffle(z, y, r)
 
 

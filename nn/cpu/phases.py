@@ -24,7 +24,6 @@ from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import DEPTH, PAD, ROWS, edge_size, multiply_block, panel_width, scratch
 from nn.cpu.simd import (
-    TILE_ROWS,
     add_span,
     clear_span,
     lanes,
@@ -37,7 +36,6 @@ from nn.cpu.winograd import (
     POINTS,
     SEEN,
     TILE,
-    WEIGHT_ROWS,
     G,
     corners_of,
     cut,
@@ -48,6 +46,7 @@ from nn.cpu.winograd import (
     transform_gradient,
     transform_output,
     transform_pixels,
+    weight_rows,
 )
 
 # A phase with two taps in a direction is 0 at infinity there: rows of G, columns of B that are not needed.
@@ -59,10 +58,8 @@ _weights_33, _weights_32 = sandwich(G), sandwich(G, _TWO)  # taps of a phase -> 
 _weights_23, _weights_22 = sandwich(_TWO, G), sandwich(_TWO)
 _weights_back_33, _weights_back_32 = sandwich(G.T), sandwich(G.T, _TWO.T)  # and back
 _weights_back_23, _weights_back_22 = sandwich(_TWO.T, G.T), sandwich(_TWO.T)
-_pixels_66, _pixels_65 = (
-    sandwich_add(_BACK),
-    sandwich_add(_BACK, _FIVE),
-)  # points -> 6x6 pixels, added
+# points -> 6x6 pixels, added
+_pixels_66, _pixels_65 = sandwich_add(_BACK), sandwich_add(_BACK, _FIVE)
 _pixels_56, _pixels_55 = sandwich_add(_FIVE, _BACK), sandwich_add(_FIVE)
 
 
@@ -338,9 +335,7 @@ def backward(
     v = _points_of(x, th, tw, padding)
     d = matrices(-(-k // nr) * nr * tiles, x.dtype)
     transform_gradient(dy, n, th, tw, k, d, nr, step)
-    rows = WEIGHT_ROWS  # the most that leaves every thread a block
-    while rows > TILE_ROWS and 4 * -(-c // rows) * -(-k // nr) < get_num_threads():
-        rows //= 2
+    rows = weight_rows(c, 4 * -(-k // nr))
     work = scratch(POINTS * (rows * nr + PAD) + 9 * step, x.dtype)
     edges = scratch(edge_size(nr), x.dtype)
     _weight_gradient(v, d, dw.reshape(-1), kh, kw, tiles, c, k, nr, rows, step, work, edges)

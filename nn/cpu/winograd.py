@@ -458,14 +458,20 @@ def backward(
     convolve(dy, turned, Finish.make(None, c, x.dtype), dx, tuple(2 - p for p in padding))
 
 
+def weight_rows(c: int, columns: int) -> int:
+    """Channels of a block of dU: the most that leaves every thread a block, where there are ``columns`` of blocks."""
+    rows = WEIGHT_ROWS
+    while rows > TILE_ROWS and -(-c // rows) * columns < get_num_threads():
+        rows //= 2
+    return rows
+
+
 def add_weight_gradient(
     v: np.ndarray, d: np.ndarray, dw: np.ndarray, tiles: int, c: int, k: int
 ) -> None:
     """dw (3, 3, C, K) += Gᵀ dU G from V (36, T, C) and D (36, K / NR, T, NR), all flat."""
     nr, step = panel_width(k, v.dtype), lanes(v.dtype)
-    rows = WEIGHT_ROWS  # the most that leaves every thread a block
-    while rows > TILE_ROWS and -(-c // rows) * -(-k // nr) < get_num_threads():
-        rows //= 2
+    rows = weight_rows(c, -(-k // nr))
     work = scratch(POINTS * (rows * nr + PAD) + 9 * step, v.dtype)
     edges = scratch(edge_size(nr), v.dtype)
     _weight_gradient(v, d, dw, tiles, c, k, nr, rows, step, work, edges)
