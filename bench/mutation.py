@@ -155,6 +155,12 @@ def main(argv: list[str]) -> int:
         "--lines", metavar="WORD", default="", help="only mutants of lines with WORD in them"
     )
     parser.add_argument(
+        "--sample", type=int, default=0, metavar="N", help="at most N mutants a file, drawn at random"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"a mutant that takes longer hangs ({SECONDS})"
+    )
+    parser.add_argument(
         "--no-suite", action="store_true", help="the checks alone, without the tests"
     )
     parser.add_argument(
@@ -170,6 +176,8 @@ def main(argv: list[str]) -> int:
     plan = {
         path: [m for m in mutants_of(path) if options.lines in m.before] for path in options.files
     }
+    if options.sample:
+        plan = {path: _drawn(mutants, options.sample) for path, mutants in plan.items()}
     if options.list:
         for path, mutants in plan.items():
             print(f"{path}: {len(mutants)}")
@@ -177,7 +185,7 @@ def main(argv: list[str]) -> int:
     known = RECORD.read_text().partition(MAY_LIVE)[2] if RECORD.is_file() else ""
     new = 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = Copy(Path(folder))
+        copy = Copy(Path(folder), options.seconds)
         for path, mutants in plan.items():
             new += _run_file(copy, path, mutants, known, options)
     return int(new > 0)
@@ -230,7 +238,8 @@ class Copy:
     taken out of the cache by name: so the others need not be compiled again for every mutant.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.seconds = seconds
         self.tree, self.warmed, self.cache = folder / "tree", folder / "warm", folder / "cache"
         self.warmed.mkdir()
         for name in COPIED:
@@ -255,7 +264,7 @@ class Copy:
 
     def warm(self, path: str) -> str:
         """Compiles what the file's layers need; what is wrong without any mutant."""
-        return self._checks(path, "cpu", self.warmed, 10 * SECONDS)[1]
+        return self._checks(path, "cpu", self.warmed, 10 * self.seconds)[1]
 
     def judge(self, mutant: Mutant, *, suite: bool) -> tuple[str, str]:
         """(verdict, what was said)."""
@@ -268,9 +277,9 @@ class Copy:
         )
         self.write(mutant.path, mutant.text)
         run = {
-            "reference": lambda: self._checks(mutant.path, "reference", self.cache, SECONDS),
-            "cpu": lambda: self._checks(mutant.path, "cpu", self.cache, SECONDS),
-            "tests": lambda: self._tests(self.cache, SECONDS),
+            "reference": lambda: self._checks(mutant.path, "reference", self.cache, self.seconds),
+            "cpu": lambda: self._checks(mutant.path, "cpu", self.cache, self.seconds),
+            "tests": lambda: self._tests(self.cache, self.seconds),
         }
         try:
             for stage in _stages(mutant) if suite else _stages(mutant)[:1]:
@@ -284,15 +293,15 @@ class Copy:
         finally:
             self.write(mutant.path, (ROOT / mutant.path).read_text())
 
-    def _checks(self, path: str, backend: str, cache: Path, seconds: int) -> tuple[int, str]:
+    def _checks(self, path: str, backend: str, cache: Path, seconds: float) -> tuple[int, str]:
         return self._run(["-c", CHECKS, backend, *TARGETS[path].specs], cache, seconds)
 
-    def _tests(self, cache: Path, seconds: int) -> tuple[int, str]:
+    def _tests(self, cache: Path, seconds: float) -> tuple[int, str]:
         ignored = (f"--ignore=tests/nn/{name}" for name in IGNORED)
         options = ("-x", "-q", "--no-header", "-p", "no:cacheprovider", "--tb=line")
         return self._run(["-m", "pytest", *options, *ignored, "tests/nn"], cache, seconds)
 
-    def _run(self, command: list[str], cache: Path, seconds: int) -> tuple[int, str]:
+    def _run(self, command: list[str], cache: Path, seconds: float) -> tuple[int, str]:
         """(0, "") where all passed, (1, why) where something failed, (2, why) where it crashed or hung."""
         path = os.pathsep.join(filter(None, (str(self.tree), os.environ.get("PYTHONPATH"))))
         environment = os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(cache)}
@@ -401,8 +410,14 @@ def mutants_of(path: str) -> list[Mutant]:
             m for some in by_line.values() for m in rng.sample(some, min(target.a_line, len(some)))
         ]
     if target.at_most:
-        mutants = rng.sample(mutants, min(target.at_most, len(mutants)))
+        mutants = _drawn(mutants, target.at_most)
     return mutants
+
+
+def _drawn(mutants: list[Mutant], count: int) -> list[Mutant]:
+    """At most so many of them, the same ones every time, in the order of their lines."""
+    drawn = random.Random(0).sample(mutants, min(count, len(mutants)))
+    return sorted(drawn, key=lambda m: m.line)
 
 
 def _place(tree: ast.Module, line: int) -> str | None:
