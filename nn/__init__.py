@@ -29,6 +29,9 @@ from nn.parameter import Arena, Parameter
 from nn.sequential import Sequential
 from nn.summary import summary
 
+# The function and the package it stands in have one name; the function is what is meant.
+from nn.trace import Trace, explain, trace
+
 __all__ = [
     "MAE",
     "MSE",
@@ -55,9 +58,12 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Tanh",
+    "Trace",
+    "explain",
     "get_backend",
     "load_checkpoint",
     "register",
     "save_checkpoint",
     "summary",
+    "trace",
 ]
