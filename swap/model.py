@@ -294,6 +294,12 @@ class SwapModel(nn.Layer):
         loss, cache = self.loss.forward(*weighted)
         return float(loss), _apply(np.multiply, self.loss.backward(1.0, cache), weight)
 
+    def chains(self) -> dict[str, nn.Sequential]:
+        """For ``nn.trace``: the way of each side, from what the encoder is shown to the picture."""
+        from swap.step import chains
+
+        return chains(self)
+
     def to(self, backend: str) -> "SwapModel":
         super().to(backend)
         self.loss.to(backend)

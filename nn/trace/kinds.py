@@ -17,6 +17,7 @@ def _sum(
     terms: list[Term],
     start: tuple[str, float] | None = None,
     note: str = "",
+    operands: float = 0.0,
 ) -> Terms:
     array = call.grads[tensor[1:]] if tensor[1:] in call.grads else getattr(call, tensor)
     return Terms(
@@ -26,6 +27,7 @@ def _sum(
         start,
         tuple(terms),
         note=note,
+        operands=operands,
     )
 
 
@@ -194,7 +196,8 @@ def _sigmoid(call: Call, tensor: str, index: Index) -> Terms:
             result=result,
         )
     terms = [Term(*cell("dy", call.dy, *index), "y (1 - y)", y * (1 - y))]
-    return _sum(call, tensor, index, "dx = dy y (1 - y)", terms, note=f"y = {y:.6g}")
+    size = abs(at_index(call.dy, index) * y)
+    return _sum(call, tensor, index, "dx = dy y (1 - y)", terms, note=f"y = {y:.6g}", operands=size)
 
 
 @explains(Tanh)
@@ -209,4 +212,5 @@ def _tanh(call: Call, tensor: str, index: Index) -> Terms:
             result=math.tanh(x),
         )
     terms = [Term(*cell("dy", call.dy, *index), "1 - y²", 1 - y * y)]
-    return _sum(call, tensor, index, "dx = dy (1 - y²)", terms, note=f"y = {y:.6g}")
+    size = abs(at_index(call.dy, index))
+    return _sum(call, tensor, index, "dx = dy (1 - y²)", terms, note=f"y = {y:.6g}", operands=size)

@@ -16,39 +16,25 @@ def explain_end(end: End, index: Index) -> Terms:
     y, t, m = at_index(end.y, index), at_index(end.target, index), end.y.size
     value = at_index(end.dy, index)
     share = (f"1 / {m}", 1 / m)
+    p = 1 / (1 + math.exp(-y)) if y > -700 else 0.0
     if isinstance(end.loss, MSE):
-        return Terms(
-            name,
-            f"dy = 2 (y - t) / M, M = {m}",
-            value,
-            terms=(Term("2 (y - t)", 2 * (y - t), *share),),
-            note=f"y = {y:.6g}, t = {t:.6g}",
-        )
-    if isinstance(end.loss, MAE):
+        letter, factor, operands = "2 (y - t)", 2 * (y - t), 2 * (abs(y) + abs(t))
+    elif isinstance(end.loss, MAE):
         sign = float(np.sign(end.y[index] - end.target[index]))
-        return Terms(
-            name,
-            f"dy = sign(y - t) / M, M = {m}",
-            value,
-            terms=(Term("sign(y - t)", sign, *share),),
-            note=f"y = {y:.6g}, t = {t:.6g}",
-        )
-    if isinstance(end.loss, BCEWithLogits):
-        p = 1 / (1 + math.exp(-y)) if y > -700 else 0.0
-        return Terms(
-            name,
-            f"dy = (sigmoid(y) - t) / M, M = {m}",
-            value,
-            terms=(Term("sigmoid(y) - t", p - t, *share),),
-            note=f"y = {y:.6g}, t = {t:.6g}",
-        )
-    kind = type(end.loss).__name__
+        letter, factor, operands = "sign(y - t)", sign, 1.0
+    elif isinstance(end.loss, BCEWithLogits):
+        letter, factor, operands = "sigmoid(y) - t", p - t, p + abs(t)
+    else:
+        kind = type(end.loss).__name__
+        says = f"{kind} says nothing of what its gradient is made of"
+        return Terms(name, says, value, formula="unknown", result=value)
     return Terms(
         name,
-        f"{kind} says nothing of what its gradient is made of",
+        f"dy = {letter if isinstance(end.loss, MAE | MSE) else f'({letter})'} / M, M = {m}",
         value,
-        formula="unknown",
-        result=value,
+        terms=(Term(letter, factor, *share),),
+        note=f"y = {y:.6g}, t = {t:.6g}",
+        operands=operands / m,
     )
 
 

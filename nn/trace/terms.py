@@ -66,6 +66,9 @@ class Terms:
     result: float | None = None
     note: str = ""
     parts: dict[str, "Terms"] = field(default_factory=dict)
+    operands: float = (
+        0.0  # what was subtracted inside a factor, 1 - y² say, is larger than what is left
+    )
     eps: float = float(np.finfo(np.float32).eps)  # of the numbers' dtype
 
     @property
@@ -85,7 +88,8 @@ class Terms:
         if self.result is not None:
             return abs(self.result)
         first = [abs(self.start[1])] if self.start else []
-        return math.fsum([*first, *(abs(term.product) for term in self.terms)])
+        total = math.fsum([*first, *(abs(term.product) for term in self.terms)])
+        return max(total, self.operands)
 
     @property
     def right(self) -> bool:
@@ -136,6 +140,10 @@ def _explain(trace: Trace, number: str) -> Terms:
     chain, name, tensor, index = match.groups()
     at = tuple(int(i) for i in index.split(",") if i.strip())
     calls = [c for c in trace.calls_of(name) if chain in (None, c.chain)]
+    if chain is not None and chain not in trace.chains:
+        raise ValueError(
+            f"there is no chain {chain!r}; there are {', '.join(trace.chains) or 'none'}"
+        )
     if not calls:
         where = f" in chain {chain}" if chain else ""
         raise ValueError(f"there is no layer {name!r}{where}; there are {', '.join(trace.names)}")
