@@ -5,6 +5,7 @@ layers     each layer of a preset, forward and backward: time, GFLOP/s, error, a
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
+strangers  bad and unusual pictures and videos: read, or refused in one sentence (bench/STRANGERS.md)
 studio     heads a second; how far the detector's landmarks lie from the true ones
 real       a swapped video measured by models that had no part in it (see the top of bench/real.py)
 """
@@ -12,7 +13,7 @@ real       a swapped video measured by models that had no part in it (see the to
 import importlib
 import sys
 
-NAMES = ("step", "layers", "extract", "memory", "mutation", "picture", "real", "recipes", "studio")
+NAMES = ("step", "layers", "extract", "memory", "mutation", "picture", "real", "recipes", "strangers", "studio")
 
 
 def main(argv: list[str]) -> int:

@@ -720,7 +720,7 @@ def test_full_disk(tmp_path, monkeypatch):
     full.symlink_to("/dev/full")
 
     class Staged:
-        def __init__(self, path):
+        def __init__(self, path, **options):
             pass
 
         def __enter__(self):
