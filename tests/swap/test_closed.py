@@ -1,9 +1,11 @@
 """No command listens, connects, starts a program or runs what a file says: each is run where that is death.
 
 Two guards: Python's audit hook, which names the deed and the line, and on Linux a filter of system calls,
-which also holds for the libraries in C (FFmpeg, OpenCV).
+which also holds for the libraries in C (FFmpeg, OpenCV). One thing happens before: the first time on a
+machine, matplotlib asks `fc-list` which fonts there are.
 """
 
+import importlib
 import platform
 import signal
 import sys
@@ -72,6 +74,7 @@ def run(line, **names):
 
 def test_the_commands_need_no_network_and_no_other_program(place, tmp_path):  # noqa: F811
     options = "--preset tiny --steps 2 --batch-size 2"
+    importlib.import_module("matplotlib.font_manager")
     names = {"p": place, "n": tmp_path}
     for line in (
         f"run --a {{p}}/a.mp4 --b {{p}}/b.mp4 --out {{n}}/out {options}",
