@@ -1,6 +1,8 @@
 """``python -m bench NAME``: one measurement; without a name, what there is.
 
 step       a training step: time by preset, against PyTorch where it is installed
+flat       memory over a long conversion and a long training
+kill       an extraction and a conversion, killed at random moments and continued
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
@@ -13,7 +15,20 @@ real       a swapped video measured by models that had no part in it (see the to
 import importlib
 import sys
 
-NAMES = ("step", "layers", "extract", "memory", "mutation", "picture", "real", "recipes", "strangers", "studio")
+NAMES = (
+    "step",
+    "layers",
+    "extract",
+    "flat",
+    "kill",
+    "memory",
+    "mutation",
+    "picture",
+    "real",
+    "recipes",
+    "strangers",
+    "studio",
+)
 
 
 def main(argv: list[str]) -> int:
