@@ -206,6 +206,8 @@ class _Contents:
                 raise TypeError
             self._check_layout()
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            if isinstance(error, CheckpointError):
+                raise
             raise DamagedError(f"the header of the checkpoint {path} is damaged") from error
 
     def _read_header(self) -> tuple[dict[str, Any], int]:
