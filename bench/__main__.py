@@ -1,5 +1,6 @@
 """``python -m bench NAME``: one measurement; without a name, what there is.
 
+crash      training that is killed, a full disk, torn files: is anything lost?
 step       a training step: time by preset, against PyTorch where it is installed
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
 extract    faces found, and how exactly a crop goes back into its frame
@@ -12,7 +13,18 @@ real       a swapped video measured by models that had no part in it (see the to
 import importlib
 import sys
 
-NAMES = ("step", "layers", "extract", "memory", "mutation", "picture", "real", "recipes", "studio")
+NAMES = (
+    "crash",
+    "step",
+    "layers",
+    "extract",
+    "memory",
+    "mutation",
+    "picture",
+    "real",
+    "recipes",
+    "studio",
+)
 
 
 def main(argv: list[str]) -> int:
