@@ -2,6 +2,7 @@
 
 crash      training that is killed, a full disk, torn files: is anything lost?
 step       a training step: time by preset, against PyTorch where it is installed
+fuzz_checkpoint   20,000 mutated checkpoints: refused or right, quick, in little memory
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
@@ -18,6 +19,7 @@ NAMES = (
     "step",
     "layers",
     "extract",
+    "fuzz_checkpoint",
     "memory",
     "mutation",
     "picture",

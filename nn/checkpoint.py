@@ -13,9 +13,10 @@ moment the name holds the whole old file or the whole new one. Nothing is ever u
 
 The seal is the SHA-256 of the header without it, so names, shapes and offsets are covered as well. (Files of earlier
 versions of this program have none; their facts and arrays are covered.) A file that was cut or altered is refused.
-The reader believes nothing: the header may not be longer than the file, every array must lie where the one before it
-ends, and no memory is asked for that the caller has not got already; arrays are hashed in small pieces and then read
-into their places. Not memory-mapped: a mapped file that is cut while it is read ends the process.
+The reader believes nothing: the header may not be longer than the file nor hold more than can be parsed in its size,
+every array must lie where the one before it ends, and no memory is asked for that the caller has not got already;
+arrays are hashed in small pieces and then read into their places. Not memory-mapped: a mapped file that is cut while it
+is read ends the process.
 """
 
 import hashlib
@@ -32,7 +33,10 @@ from nn.files import sync_folder
 
 FORMAT = "latentface-checkpoint"
 VERSION = 1
-MAX_HEADER = 2**20  # bytes, and a sixteenth of the file besides: its JSON may need 24 times as much
+MAX_HEADER = 2**20  # bytes, and a sixteenth of the file besides
+LITTLE = (
+    2**18
+)  # bytes of memory that reading any header may take; above that, not more than the file has
 PIECE = 2**20  # bytes that are hashed at a time
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "|b1",
@@ -120,7 +124,7 @@ def _write(f: BinaryIO, arrays: dict[str, np.ndarray], facts: dict[str, Any]) ->
     metadata["seal"] = _seal(header)
     text = _dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    if len(text) > MAX_HEADER + end // 16:
+    if len(text) > MAX_HEADER + end // 16 or _appetite(text) > max(LITTLE, end):
         raise ValueError(f"names and facts of {len(text):,} bytes are too much for a checkpoint")
     f.write(len(text).to_bytes(8, "little"))
     f.write(text)
@@ -225,7 +229,10 @@ class _Contents:
                     f"{self.path} is no checkpoint: its header would be {length:,} of {size:,} bytes"
                 )
             self._size = size - 8 - length
-            header = _loads(self._file.read(length).decode())
+            raw = self._file.read(length)
+            if not raw.startswith(b"{") or not raw.isascii() or _appetite(raw) > max(LITTLE, size):
+                raise ValueError
+            header = _loads(raw.decode("ascii"))
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
@@ -318,6 +325,11 @@ class _Contents:
             raise DamagedError(f"{self.path} cannot be read: {error.strerror}") from error
         if into is not target:
             target[...] = into
+
+
+def _appetite(raw: bytes) -> int:
+    """Bytes of memory that a header may take when it is parsed, at most: as text, and 128 for every item."""
+    return 2 * len(raw) + 128 * (raw.count(b",") + raw.count(b"{") + raw.count(b"["))
 
 
 def _loads(text: str) -> Any:

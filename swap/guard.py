@@ -4,7 +4,8 @@ A run that has gone wrong overnight costs a night, and its saves overwrite those
 at, and what is wrong stops the run at that step, with its layer and tensor named; what was saved before stays.
 
     no number     The loss of every step, and the gradients of all biases: a bias sums the gradient of its layer's whole
-                  output, so what is no number there shows. Then the tensor is looked for: weights, pictures, the layers
+                  output, so what is no number there shows. (One in the gradient of a weight alone shows in the next
+                  step's loss.) Then the tensor is looked for: weights, pictures, the layers
                   one by one, gradients.
     explosion     A loss (in steps, of one side) that is
                     ten times that of the beginning, or
@@ -111,7 +112,11 @@ def explain(
         f"the loss of {bad[0].upper()} is {losses[bad[0]]}" if bad else "a gradient is no number"
     )
     where = (
-        _first_bad(arena, arena.values, "the weights of layer {layer} hold {what} (tensor {name})")
+        _first_bad(
+            arena,
+            arena.values,
+            f"the weights of layer {{layer}} hold {{what}} since step {step - 1} (tensor {{name}})",
+        )
         or _first_bad_activation(model, inputs)
         or _first_bad(
             arena,

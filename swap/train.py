@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 import nn
+from nn.files import sync_folder
 from nn.train import Budget, Chore, DivergenceError, Outcome, StopRequest, train
 from swap.data import Batches, ColourMatch, FaceSet, Prefetcher, even_spread
 from swap.data.unusual import eye_distances, eye_window, mouth_window, unusual
@@ -197,6 +198,7 @@ class Trainer:
                     f"the run in {self.folder} was changed by another process since it was opened; "
                     "run the same command again"
                 )
+            sync_folder(self.folder.parent)
             remove_unfinished(self.folder)
             return self._run(budget, on_progress, stop or StopRequest(), chores, tell)
 
