@@ -28,7 +28,10 @@ CHECKPOINT = "checkpoint.safetensors"
 KIND = "swap"
 KEEP = 3
 _NAMES = re.compile(r"(checkpoint|snapshot|aside)-(\d+)\.safetensors")
-NEEDED = ("preset", "recipe", "seed", "batch_size", "crop", "steps", "seconds")
+NEEDED = {
+    "preset": str, "recipe": dict | str, "seed": int, "batch_size": int, "crop": dict,
+    "steps": int, "seconds": float | int,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,11 @@ class Generation:
 
     def __str__(self) -> str:
         size = self.path.stat().st_size / 2**20 if self.path.exists() else 0.0
-        if self.facts:
-            text = f"step {self.facts.get('steps', 0):,}, saved {self.facts.get('saved', 'at an unknown time')}"
-        else:
-            text = "unreadable"
+        text = (
+            f"step {self.facts['steps']:,}, {saved_when(self.facts)}"
+            if self.facts
+            else "unreadable"
+        )
         state = self.wrong or "whole: every checksum is right"
         return f"{self.path.name:33} {self.role:9} {text}, {size:,.1f} MiB\n    {state}"
 
@@ -145,16 +149,41 @@ def saying_what_helps(folder: Path) -> Iterator[None]:
         raise DamagedError(f"{error}; {helps}") from error
 
 
+def check_facts(path: Path, facts: dict[str, Any]) -> None:
+    """CheckpointError where the facts of ``path`` are not those of a run; a stranger may have written them."""
+    for name, kind in NEEDED.items():
+        value = facts.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise CheckpointError(
+                f"the checkpoint {path} has no {name} that a run could have: {value!r:.60}"
+            )
+    # The losses so far stand in the file, four bytes for each step and side.
+    if not 0 <= facts["steps"] <= path.stat().st_size // 8 or not 0 <= facts["seconds"] < 1e12:
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be of {facts['steps']} steps in {facts['seconds']} seconds"
+        )
+
+
+def plain(value: object) -> str:
+    """A value out of a file as it may be printed: short, and without anything that a terminal would obey."""
+    text = str(value)
+    return (text if text.isprintable() else repr(text))[:300]
+
+
+def saved_when(facts: dict[str, Any]) -> str:
+    """When a save was made, as far as it says."""
+    return f"saved {plain(facts['saved'])}" if "saved" in facts else "saved at an unknown time"
+
+
 def look_at(path: Path, role: str) -> Generation:
     """Reads all of a save and says what is wrong with it."""
     facts: dict[str, Any] = {}
     try:
-        facts = read_facts(path)
-        if facts.get("kind") != KIND:
+        found = read_facts(path)
+        if found.get("kind") != KIND:
             return Generation(path, role, {}, "a checkpoint of another kind of network")
-        missing = [name for name in NEEDED if name not in facts]
-        if missing:
-            return Generation(path, role, facts, f"its facts lack {', '.join(missing)}")
+        check_facts(path, found)
+        facts = found
         verify_checkpoint(path)
     except CheckpointError as error:
         return Generation(path, role, facts, str(error))
@@ -180,12 +209,12 @@ def describe_run(path: Path) -> tuple[str, bool]:
     lines = []
     known = next((each.facts for each in found if each.facts), {})
     if known:
-        recipe = known.get("recipe")
+        of, recipe = known.get("versions"), known["recipe"]
+        recipe = recipe.get("name") if isinstance(recipe, dict) else recipe
         lines.append(
-            f"{path}: a run of preset {known.get('preset')}, "
-            f"recipe {recipe.get('name') if isinstance(recipe, dict) else recipe}, seed {known.get('seed')}, "
-            f"{known.get('batch_size')} faces a side, crop {known.get('crop')}, "
-            f"latentface {known.get('versions', {}).get('latentface', 'unknown')}"
+            f"{path}: a run of preset {plain(known['preset'])}, recipe {plain(recipe)}, "
+            f"seed {known['seed']}, {known['batch_size']} faces a side, crop {plain(known['crop'])}, "
+            f"latentface {plain(of.get('latentface', 'unknown') if isinstance(of, dict) else 'unknown')}"
         )
     lines += [str(each) for each in found]
     wrong = [each for each in found if each.wrong and each.role != "aside"]

@@ -27,6 +27,7 @@ from swap.generations import (
     CHECKPOINT,
     KIND,
     Saves,
+    check_facts,
     checkpoint_path,
     has_run,
     keep_previous,
@@ -61,6 +62,7 @@ def run_facts(folder: Path) -> dict[str, Any]:
         facts = read_facts(checkpoint_path(folder))
     if facts.get("kind") != KIND:
         raise UserError(f"{checkpoint_path(folder)} is a checkpoint of another kind of network")
+    check_facts(checkpoint_path(folder), facts)
     return facts
 
 
@@ -105,8 +107,9 @@ def load_run(
     history: dict[str, np.ndarray] = {}
 
     def into(facts: dict[str, Any]) -> dict[str, np.ndarray]:
+        check_facts(checkpoint_path(folder), facts)
         for side in model.decoders:
-            history[side] = np.empty(_count(facts, "steps"), np.float32)
+            history[side] = np.empty(facts["steps"], np.float32)
         return (
             _weights(model)
             | _state(arena, optimizer)
@@ -117,7 +120,7 @@ def load_run(
 
     with saying_what_helps(folder):
         facts = load_checkpoint(checkpoint_path(folder), into)
-    optimizer.steps = _count(facts, "steps")
+    optimizer.steps = facts["steps"]
     return facts, history
 
 
@@ -168,10 +171,3 @@ def _soften(facts: dict[str, Any]) -> float:
     if not isinstance(value, int | float) or not 0 <= value <= 16:
         raise nn.CheckpointError(f"the checkpoint's recipe softens by {value!r} pixels")
     return float(value)
-
-
-def _count(facts: dict[str, Any], name: str) -> int:
-    value = facts.get(name)
-    if not isinstance(value, int) or not 0 <= value < 10**9:
-        raise nn.CheckpointError(f"the checkpoint's {name} is {value!r}, not a count")
-    return value

@@ -271,13 +271,13 @@ def inspect_path(path: Path) -> tuple[str, bool]:
 
 def restore_run(run: Path, steps: int | None, say: Say) -> None:
     """Goes back to an earlier save of ``run``, and says what became of the others."""
-    from swap.generations import restore
+    from swap.generations import restore, saved_when
 
     found, aside = restore(run, steps)
     for path in aside:
         say(f"set aside as {path}")
     say(
-        f"the run in {run} is back at step {found.facts['steps']:,}, saved {found.facts.get('saved', 'before')}; "
+        f"the run in {run} is back at step {found.facts['steps']:,}, {saved_when(found.facts)}; "
         "training goes on from there"
     )
 

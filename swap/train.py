@@ -24,7 +24,7 @@ from swap.data import Batches, ColourMatch, FaceSet, Prefetcher, even_spread
 from swap.data.unusual import eye_distances, eye_window, mouth_window, unusual
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
-from swap.generations import Saves, checkpoint_path, remove_unfinished, take_snapshot
+from swap.generations import Saves, checkpoint_path, plain, remove_unfinished, take_snapshot
 from swap.guard import (
     LOOK_EVERY,
     ColourGuard,
@@ -352,7 +352,7 @@ class Trainer:
         for name, value in self._identity().items():
             if facts.get(name) != value:
                 shown = [
-                    v.get("name") if name == "recipe" and isinstance(v, dict) else v
+                    plain(v.get("name") if name == "recipe" and isinstance(v, dict) else v)
                     for v in (facts.get(name), value)
                 ]
                 if shown[0] == shown[1]:

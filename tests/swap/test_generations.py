@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+import nn.checkpoint
 from nn.checkpoint import CheckpointError, DamagedError
 from nn.train import Budget
 from swap import train
@@ -326,3 +327,42 @@ def test_a_newer_format_is_named_and_no_reason_to_go_back(run, monkeypatch, make
     with pytest.raises(CheckpointError, match=r"version '7' and this program reads 1") as refused:
         make()
     assert not re.search("restore", str(refused.value))
+
+
+# ---------------------------------------------------------------- facts from a stranger
+
+
+STRANGE = {
+    "no steps": {"steps": None},
+    "text for steps": {"steps": "many"},
+    "a truth for steps": {"steps": True},
+    "more steps than losses": {"steps": 10**8},
+    "less than none": {"steps": -1},
+    "no time": {"seconds": float("nan")},
+    "a list for a preset": {"preset": ["tiny"]},
+    "no recipe": {"recipe": 3},
+    "text for the crop": {"crop": "wide"},
+    "a crop of nothing": {"crop": {}},
+    "an unknown preset": {"preset": "x\x1b[2Jy"},
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_strange_facts_are_refused_in_one_sentence(make, run, what):
+    """The file is whole and its checksums are right; a stranger wrote it."""
+    folder, _ = run
+    path = checkpoint_path(folder)
+    with nn.checkpoint._open(path) as f:
+        contents = nn.checkpoint._Contents(path, f)
+        arrays = {
+            name: np.empty(e["shape"], nn.checkpoint.DTYPES[e["dtype"]])
+            for name, e in contents.tensors.items()
+        }
+        for name, array in arrays.items():
+            contents.read(name, array)
+    nn.checkpoint.save_checkpoint(path, arrays, contents.facts | STRANGE[what])
+    for use in (make, lambda: open_run(folder)):
+        with pytest.raises((UserError, CheckpointError)) as refused:
+            use()
+        assert str(refused.value).isprintable()
+    assert describe_run(folder)[0].replace("\n", "").isprintable()
