@@ -58,7 +58,7 @@ class Chore:
 
 
 class StopRequest:
-    """Turns the first Ctrl-C (or SIGTERM, or the end of the terminal) into a request; the second one interrupts as usual.
+    """Turns the first Ctrl-C (or SIGTERM, or the end of the terminal) into a request; the second interrupts as usual.
     What was set to be ignored, as nohup does, stays ignored.
 
     with StopRequest() as stop: ... if stop.requested: ...
