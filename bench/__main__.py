@@ -2,11 +2,13 @@
 
 crash      training that is killed, a full disk, torn files: is anything lost?
 step       a training step: time by preset, against PyTorch where it is installed
+flat       the memory of a process that trains, over 100,000 steps, as a plot
 fuzz_checkpoint   20,000 mutated checkpoints: refused or right, quick, in little memory
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
+stream     a training step on faces that are mapped from disk, against one on faces in memory
 studio     heads a second; how far the detector's landmarks lie from the true ones
 real       a swapped video measured by models that had no part in it (see the top of bench/real.py)
 """
@@ -19,12 +21,14 @@ NAMES = (
     "step",
     "layers",
     "extract",
+    "flat",
     "fuzz_checkpoint",
     "memory",
     "mutation",
     "picture",
     "real",
     "recipes",
+    "stream",
     "studio",
 )
 

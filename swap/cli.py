@@ -18,6 +18,7 @@ from swap.terminal import (
     FramesOption,
     KeepOption,
     MinutesOption,
+    MostFacesOption,
     PresetOption,
     RecipeOption,
     SeedOption,
@@ -88,6 +89,7 @@ def train(
     batch_size: BatchOption = 16,
     keep: KeepOption = KEEP,
     snapshot_every: SnapshotOption = None,
+    most_faces: MostFacesOption = None,
 ) -> None:
     """Train the shared encoder and the two decoders.
 
@@ -95,7 +97,9 @@ def train(
     command goes on from there. Without --minutes or --steps it trains until Ctrl-C.
     """
     budget, saves = make_budget(minutes, steps), Saves(keep, snapshot_every)
-    trainer = stages.open_trainer(a, b, run, preset, recipe, seed, batch_size, say, saves)
+    trainer = stages.open_trainer(
+        a, b, run, preset, recipe, seed, batch_size, say, saves, most_faces
+    )
     if not stages.train_run(trainer, budget, console):
         raise typer.Exit(130)
 
@@ -144,6 +148,7 @@ def run_all(
     batch_size: BatchOption = 16,
     keep: KeepOption = KEEP,
     snapshot_every: SnapshotOption = None,
+    most_faces: MostFacesOption = None,
 ) -> None:
     """From two videos to a swapped video: extract, train, convert.
 
@@ -165,7 +170,16 @@ def run_all(
                 stages.extract_faces(video, folder, 256, 1, frames, progress, say)
                 faces[side].append(folder)
     trainer = stages.open_trainer(
-        faces["a"], faces["b"], out / "run", preset, recipe, seed, batch_size, say, saves
+        faces["a"],
+        faces["b"],
+        out / "run",
+        preset,
+        recipe,
+        seed,
+        batch_size,
+        say,
+        saves,
+        most_faces,
     )
     if not stages.train_run(trainer, budget, console):
         raise typer.Exit(130)

@@ -83,9 +83,11 @@ def open_trainer(
     batch_size: int,
     say: Say,
     saves: "Saves | None" = None,
+    most_faces: int | None = None,
 ) -> "Trainer":
     """Loads both face sets and starts the run, or goes on with the one in ``run``."""
     from swap.data import FaceSet
+    from swap.data.faces import MINIMUM, MOST
     from swap.evaluate.overlap import overlap
     from swap.evaluate.table import overlap_report
     from swap.faces.align import CropDefinition
@@ -97,13 +99,16 @@ def open_trainer(
 
     chosen, how = get_preset(preset), get_recipe(recipe)
     check_unlocked(run)
+    if most_faces is not None and most_faces < MINIMUM:
+        raise UserError(f"--most-faces must be at least {MINIMUM}, not {most_faces}")
     faces, crops = {}, []
     for side, folders in (("a", a), ("b", b)):
-        faces[side] = FaceSet.load(folders)
+        faces[side] = FaceSet.load(folders, limit=most_faces or MOST, spill=run)
         crops.append(CropDefinition.from_dict(read_alignments(folders[0])[0]["crop"]))
         used, there = len(faces[side]), faces[side].available
         of_all = "" if used == there else f" of {there:,}, evenly spread"
-        say(f"{side.upper()}: {used:,} faces{of_all}")
+        on_disk = ", streamed from disk" if faces[side].mapped else ""
+        say(f"{side.upper()}: {used:,} faces{of_all}{on_disk}")
         for path, reason in faces[side].skipped[:3]:
             say(f"  skipped {path.name}: {reason}")
     if crops[0] != crops[1]:

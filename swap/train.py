@@ -148,7 +148,7 @@ class Trainer:
     def memory(self, batch_size: int | None = None) -> MemoryEstimate:
         """What training takes, faces included, or would with another batch."""
         batch_size = batch_size or self.batch_size
-        size = sum(f.images.nbytes for f in self.faces.values())
+        size = sum(f.images.nbytes for f in self.faces.values() if not f.mapped)
         returns = round(self.recipe.round_trips * batch_size)
         return estimate_memory(self.model, batch_size, size, returns)
 

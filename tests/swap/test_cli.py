@@ -150,6 +150,7 @@ BAD_INPUT = {
     "restore {p}/folder": "holds no run",
     "restore {p}/trained": "no save before the newest",
     "restore {p}/trained --to 7": "no save of step 7",
+    TRAIN + "--most-faces 3": "--most-faces must be at least 25",
     TRAIN + "--keep 0": "--keep must be at least 1",
     TRAIN + "--snapshot-every 0": "--snapshot-every must be at least 1",
     RUN + "--keep 0": "--keep must be at least 1",
