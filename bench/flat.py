@@ -14,14 +14,26 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.crash import faces
 from bench.rivals import json_file
 from nn.train import Budget
+from swap.data import FaceSet
 from swap.memory import resident_memory
 from swap.model import PRESETS
 from swap.provenance import Mark, SourceType, write_png
 from swap.recipe import RECIPES
 from swap.train import CropDefinition, Trainer
+
+
+def faces(count: int = 40) -> dict[str, FaceSet]:
+    """Two people of smooth random pictures."""
+    import cv2
+
+    sets = {}
+    for seed, side in enumerate("ab"):
+        coarse = np.random.default_rng(seed).integers(0, 256, (count, 7, 7, 3), np.uint8)
+        images = [cv2.resize(c, (56, 56), interpolation=cv2.INTER_CUBIC) for c in coarse]
+        sets[side] = FaceSet(np.stack(images), 4 / 3)
+    return sets
 
 
 def main(argv: list[str]) -> int:

@@ -11,7 +11,6 @@ from nn.train import DivergenceError
 from swap import cli_studio, stages
 from swap.errors import UserError
 from swap.generations import KEEP, Saves
-from swap.lock import check_unlocked
 from swap.terminal import (
     BatchOption,
     FacesOption,
@@ -161,7 +160,7 @@ def run_all(
     budget, saves = make_budget(minutes, steps), Saves(keep, snapshot_every)
     for video in (*a, *b):
         stages.check_video(video)
-    check_unlocked(out / "run")
+    stages.check_run(out / "run")
     faces: dict[str, list[Path]] = {"a": [], "b": []}
     with bars() as progress:
         for side, videos in (("a", a), ("b", b)):

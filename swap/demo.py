@@ -37,7 +37,6 @@ from swap.evaluate.truth import Pairs, measure
 from swap.faces.align import CropDefinition
 from swap.files import write_bytes_atomic
 from swap.generations import Saves
-from swap.lock import check_unlocked
 from swap.model import FACE_SIZE, get_preset
 from swap.provenance import Mark, SourceType, write_png
 from swap.recipe import Recipe, get_recipe
@@ -76,7 +75,7 @@ def demo(
     rendered, out = settings.rendered, settings.out
     preset = get_preset(settings.preset)
     recipe = for_studio(get_recipe(settings.recipe), rendered.family)
-    check_unlocked(out / "run")
+    stages.check_run(out / "run")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

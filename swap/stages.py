@@ -40,6 +40,16 @@ def check_video(path: Path) -> None:
     probe(path)
 
 
+def check_run(run: Path) -> None:
+    """UserError or CheckpointError where training cannot go on in the folder ``run``: said before any work is begun."""
+    from swap.lock import check_unlocked
+    from swap.run import has_run, run_facts
+
+    check_unlocked(run)
+    if has_run(run):
+        run_facts(run)
+
+
 def extract_faces(
     source: Path, out: Path, size: int, every: int, stop: int | None, show: Show, say: Say
 ) -> None:
@@ -92,13 +102,12 @@ def open_trainer(
     from swap.evaluate.table import overlap_report
     from swap.faces.align import CropDefinition
     from swap.faces.records import read_alignments
-    from swap.lock import check_unlocked
     from swap.model import get_preset
     from swap.recipe import get_recipe
     from swap.train import Trainer
 
     chosen, how = get_preset(preset), get_recipe(recipe)
-    check_unlocked(run)
+    check_run(run)
     if most_faces is not None and most_faces < MINIMUM:
         raise UserError(f"--most-faces must be at least {MINIMUM}, not {most_faces}")
     faces, crops = {}, []

@@ -207,6 +207,15 @@ def test_a_name_is_printed_as_it_is(swap, place, tmp_path):
     assert f"faces of {name}: 2 of 2" in result.err
 
 
+def test_run_looks_at_a_run_before_it_begins(swap, place, tmp_path):
+    shutil.copytree(place / "broken", tmp_path / "run")
+    before = hashes(tmp_path)
+    result = swap(*RUN.format(p=place, new=tmp_path).split(), "--steps", 3)
+    assert result.status == 2
+    assert "cut short" in result.err.splitlines()[-1]
+    assert hashes(tmp_path) == before
+
+
 @pytest.mark.parametrize("side", ["a", "b"])
 def test_run_looks_at_every_video_before_it_begins(swap, place, tmp_path, side):
     line = RUN.format(p=place, new=tmp_path / "new").split()
