@@ -2,6 +2,7 @@
 
 step       a training step: time by preset, against PyTorch where it is installed
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
+lessons    the lessons of examples/ in full: times and numbers (examples/README.md)
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
@@ -12,7 +13,18 @@ real       a swapped video measured by models that had no part in it (see the to
 import importlib
 import sys
 
-NAMES = ("step", "layers", "extract", "memory", "mutation", "picture", "real", "recipes", "studio")
+NAMES = (
+    "step",
+    "layers",
+    "extract",
+    "lessons",
+    "memory",
+    "mutation",
+    "picture",
+    "real",
+    "recipes",
+    "studio",
+)
 
 
 def main(argv: list[str]) -> int:

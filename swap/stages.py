@@ -369,6 +369,53 @@ def evaluate_recorded(
     return Group(real_report(rebuilt), overlap_report(found))
 
 
+def trace_run(
+    run: Path | None,
+    preset: str,
+    a: Sequence[Path],
+    b: Sequence[Path],
+    count: int,
+    out: Path,
+    show: Show,
+) -> Any:
+    """Writes one training step of a run, or of an untrained network, as a page; returns the trace."""
+    from nn.files import why_not
+    from swap.data import FaceSet, even_spread
+    from swap.data.faces import stored_side
+    from swap.evaluate.rendered import Rendered
+    from swap.faces.align import CropDefinition
+    from swap.model import FACE_SIZE, SwapModel, get_preset
+    from swap.run import open_run
+    from swap.step import trace_step
+
+    if count < 1:
+        raise UserError(f"--faces must be at least 1, not {count}")
+    if bool(a) != bool(b):
+        raise UserError("a step needs faces of both sides: give --a and --b, or neither")
+    if reason := why_not(out):
+        raise UserError(f"{out} cannot be written: {reason}")
+    trained = open_run(run) if run is not None else None
+    model = trained.model if trained else SwapModel(get_preset(preset))
+    if a:
+        sets = {side: FaceSet.load(folders) for side, folders in (("a", a), ("b", b))}
+        faces = {
+            side: each.squares(even_spread(len(each), count), FACE_SIZE)
+            for side, each in sets.items()
+        }
+    else:
+        known = trained.facts.get("studio") if trained else None
+        if trained and known is None:
+            raise UserError(f"{run} was trained on recordings: name faces with --a and --b")
+        rendered = Rendered.from_dict(known) if known else Rendered("heads", "a", "b", 25, 0)
+        stored = stored_side(FACE_SIZE, CropDefinition().margin)
+        faces = rendered.test(stored, show, count).faces
+    trace = trace_step(model, faces)
+    show("writing the page", 0, 1)
+    trace.html(out)
+    show("writing the page", 1, 1)
+    return trace
+
+
 def landmarks_of(faces: "FaceSet") -> "np.ndarray":
     """float64 (F, 5, 2): the landmarks of each face of a loaded set, in its order."""
     import numpy as np
