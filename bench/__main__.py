@@ -3,6 +3,9 @@
 step       a training step: time by preset, against PyTorch where it is installed
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
 lessons    the lessons of examples/ in full: times and numbers (examples/README.md)
+startup    importing, and the first step: nothing compiled yet, everything compiled
+warp       a training batch, beside OpenCV's remap and beside a step
+convert    frames a second of a conversion
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
@@ -14,7 +17,10 @@ import importlib
 import sys
 
 NAMES = (
+    "convert",
+    "startup",
     "step",
+    "warp",
     "layers",
     "extract",
     "lessons",
