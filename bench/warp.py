@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,14 +41,10 @@ def main(argv: list[str]) -> int:
 
 def measure(preset: str, batch: int, rounds: int) -> dict[str, float]:
     """Medians in ms, and the share in percent."""
-    from swap.data import Augmentation, Batches, FaceSet
+    from swap.data import Augmentation, Batches
     from swap.data.prefetch import Prefetcher
 
-    rng = np.random.default_rng(0)
-    side = 112
-    sets = [
-        FaceSet(rng.integers(0, 256, (500, side, side, 3), dtype=np.uint8), 4 / 3) for _ in "ab"
-    ]
+    sets = noise_sets()
     plain = Batches(*sets, 0, batch)
     jitter = Batches(
         *sets, 0, batch, augmentation=Augmentation(brightness=0.1, contrast=0.1, gain=0.1)
@@ -62,7 +59,7 @@ def measure(preset: str, batch: int, rounds: int) -> dict[str, float]:
 
         tasks: dict[str, Callable[[int], object]] = {
             "batch": plain.at,
-            "remap": lambda n: _by_opencv(plain, n),
+            "remap": lambda n: by_opencv(plain, n),
             "jitter": jitter.at,
             "step": lambda _: step(),
             "step + batches": lambda _: both(),
@@ -82,12 +79,22 @@ def measure(preset: str, batch: int, rounds: int) -> dict[str, float]:
     return found | {"share": 100 * float(np.median(ratios) - 1)}
 
 
-def _by_opencv(batches: object, number: int) -> None:
-    """Both sides' batch as ``random_warp`` and a table make it."""
+def noise_sets() -> list[Any]:
+    """Two sets of 500 stored faces of noise."""
+    from swap.data import FaceSet
+
+    rng = np.random.default_rng(0)
+    shape = (500, 112, 112, 3)
+    return [FaceSet(rng.integers(0, 256, shape, dtype=np.uint8), 4 / 3) for _ in "ab"]
+
+
+def by_opencv(batches: Any, number: int) -> tuple[np.ndarray, ...]:
+    """Both sides' batch as ``random_warp`` and a table make it: inputs and targets of A, then of B."""
     from swap.data.batches import WARP, _generator
     from swap.data.warp import Draws, random_warp
 
     table = np.repeat(np.arange(256, dtype=np.float32)[None, :, None] / 255, 3, axis=2)
+    made = []
     for side, (faces, _) in enumerate(batches.sides):
         draws = Draws.take(
             [_generator(0, WARP, item, side, number) for item in range(batches.batch_size)]
@@ -97,3 +104,5 @@ def _by_opencv(batches: object, number: int) -> None:
             out = np.empty(pictures.shape, np.float32)
             for picture, into in zip(pictures, out, strict=True):
                 cv2.LUT(picture, table, into)
+            made.append(out)
+    return tuple(made)
