@@ -234,8 +234,9 @@ for name, (method, candidates, *_) in list(METHODS.items())[1:]:
         rows.append([task.passes if task.best <= task.goal else np.nan for task in tasks])
     needed[name] = np.sort(rows)  # what was not reached comes last
     middle = needed[name][-1, 1]
-    lesson.number(f"passes for {weights[-1]} weights, {name}", middle)
-    lesson.number(f"passes a weight, {name}", middle / weights[-1])
+    if np.isfinite(middle):
+        lesson.number(f"passes for {weights[-1]} weights, {name}", middle)
+        lesson.number(f"passes a weight, {name}", middle / weights[-1])
 
 # %% [markdown]
 # And why: take 1000 random directions and measure the angle between each and the direction straight down the slope.

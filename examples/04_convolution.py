@@ -28,8 +28,7 @@ rng = np.random.default_rng(lesson.seed)
 # runs over all of them. A layer has K such kernels, and each makes one output channel.
 #
 #     x (N, H, W, C)     pictures in the batch, height, width, channels in
-#     w (KH, KW, C, K)   kernel height and width, channels in, channels out
-#     b (K)              a bias for each kernel
+#     w (KH, KW, C, K)   kernel height and width, channels in, channels out; b (K), a bias for each kernel
 #
 #     y[n, p, q, k] = b[k] + Σ over i, j, c of  x[n, p + i, q + j, c] w[i, j, c, k]          y (N, OH, OW, K)
 #
@@ -54,7 +53,7 @@ def grid(axes, size, words, colour, title):
     axes.set_axis_off()
 
 
-figure, panels = plt.subplots(1, 3, figsize=(9, 3.4))
+figure, panels = plt.subplots(1, 3, figsize=(9, 3.9))
 for axes, (frame, S) in zip(panels, ((0, 1), (1, 1), (1, 2)), strict=True):
     out = (7 + 2 * frame - 3) // S + 1
     pixels = {(r + frame, s + frame): "" for r, s in np.ndindex(7, 7)}
@@ -64,8 +63,7 @@ for axes, (frame, S) in zip(panels, ((0, 1), (1, 1), (1, 2)), strict=True):
     for q, colour in ((0, course.RED), (1, course.PURPLE)):
         first = plt.Rectangle((S * q, 0.08 * q), 3, 3, fill=False, edgecolor=colour, linewidth=2.5)
         axes.add_patch(first)
-words = "grey: 7 x 7 pixels    white: zeros    dots: where the outputs look    frames: the first two windows"
-figure.supxlabel(words, fontsize=9)
+figure.supxlabel("grey: pixels   white: zeros   dots: outputs   frames: the first two windows")
 lesson.save(figure, "sizes")
 
 # %% [markdown]
@@ -270,9 +268,9 @@ lesson.check("im2col makes the same y, dx, dw and db", error < 1e-12, f"{error:.
 
 # %%
 shown = {"x": np.arange(16.0).reshape(4, 4)}
-_, rows = fast_forward(shown["x"].reshape(1, 4, 4, 1), np.ones((3, 3, 1, 1)), 0, (1, 1), (0,) * 4)
-shown["cols: a row for each output"] = rows
-picture, kernel = np.zeros((1, 7, 7, 1)), np.ones((3, 3, 1, 1))
+picture, kernel = shown["x"].reshape(1, 4, 4, 1), np.ones((3, 3, 1, 1))
+shown["cols: a row for each output"] = fast_forward(picture, kernel, 0, (1, 1), (0,) * 4)[1]
+picture = np.zeros((1, 7, 7, 1))
 for S, out in ((1, 5), (2, 3)):
     ones = np.ones((1, out, out, 1))
     counts, _, _ = fast_backward(ones, np.ones((out**2, 9)), picture, kernel, (S, S), (0,) * 4)
@@ -289,36 +287,40 @@ lesson.save(figure, "im2col")
 # %% [markdown]
 # ## How much faster?
 #
-# Forward and backward on one picture: loops in Python, NumPy's matrix product, and the engine, compiled by Numba. Guess
-# the two ratios. (The engine never makes the whole matrix, nine times as large as x. It gathers some rows, multiplies
-# them while they are at hand, and forgets them.)
+# Forward and backward: guess two ratios. On one small picture, loops in Python against NumPy's matrix product. On a
+# batch of 8 larger ones, the matrix product against the engine, which Numba compiles. (The engine never makes the whole
+# matrix, nine times as large as x. It gathers some rows, multiplies them while they are at hand, and forgets them.)
 
 # %%
-H, C, K = (8, 4, 4) if lesson.fast else (28, 8, 16)
 same = (1, 1), (1, 1, 1, 1)  # stride, padding
-conv = nn.Conv2d(C, K, 3, padding=1, rng=rng)  # on the backend "cpu", in float32
-w, b = conv.weight.value, conv.bias.value
-x, dy = (rng.normal(size=(1, H, H, n)).astype(np.float32) for n in (C, K))
-fast = min(
-    repeat(lambda: fast_backward(dy, fast_forward(x, w, b, *same)[1], x, w, *same), number=1)
-)
-slow = repeat(
-    lambda: (conv2d_forward(x, w, b, *same), conv2d_backward(dy, x, w, *same)), number=1, repeat=1
-)[0]
-lesson.number("loops, forward and backward", slow, "s")
-lesson.number("im2col: times as fast as the loops", slow / fast)
-if not lesson.fast:  # the first run compiles, which takes a while
-    engine = min(repeat(lambda: conv.backward(dy, conv.forward(x)[1]), number=1, repeat=100))
-    lesson.number("the engine: times as fast as im2col", fast / engine)
-    lesson.number("the engine: times as fast as the loops", slow / engine)
+STEPS = {
+    "loops": lambda conv, x, w, b, dy: (conv2d_forward(x, w, b, *same), conv2d_backward(dy, x, w, *same)),
+    "im2col": lambda conv, x, w, b, dy: fast_backward(dy, fast_forward(x, w, b, *same)[1], x, w, *same),
+    "engine": lambda conv, x, w, b, dy: conv.backward(dy, conv.forward(x)[1]),
+}  # fmt: skip
+
+
+def seconds(way, times, N, H, C, K):
+    conv = nn.Conv2d(C, K, 3, padding=1, rng=rng)  # on the backend "cpu", in float32
+    x, dy = (rng.normal(size=(N, H, H, n)).astype(np.float32) for n in (C, K))
+    given = conv, x, conv.weight.value, conv.bias.value, dy
+    return min(repeat(lambda: STEPS[way](*given), number=1, repeat=times))
+
+
+small, large = (1, 8, 4, 4) if lesson.fast else (1, 28, 8, 16), (8, 32, 32, 64)
+slow = seconds("loops", 1, *small)
+lesson.number("loops, one picture, forward and backward", slow, "s")
+lesson.number("im2col: times as fast as the loops", slow / seconds("im2col", 20, *small))
+if not lesson.fast:  # the engine's first run compiles, which takes a while
+    ratio = seconds("im2col", 10, *large) / seconds("engine", 30, *large)
+    lesson.number("the engine: times as fast as im2col, on the batch", ratio)
 
 # %% [markdown]
-# All three make the same sums. Write the loops first, to know what is right, then make it fast and compare.
+# Write the loops first, to know what is right. Then make it fast, and compare.
 #
 # ## Break it
 #
-# Forget the stride in the line for dw. Where the stride is 1 nothing changes, so a check with stride 1 alone
-# would miss it. `nn.check.mine` tries others, and says what was forgotten.
+# Forget the stride in the line for dw. With stride 1 nothing changes; `nn.check.mine` tries others and names the mistake.
 
 # %%
 # break: `* xp[n, SH * p + i, SW * q + j, c]` -> `* xp[n, p + i, q + j, c]`
