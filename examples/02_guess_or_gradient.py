@@ -1,9 +1,9 @@
 """Lesson 2. Guessing against following the gradient
 
-A reader of the article asked: "How does a stored good result steer the next try?" Four ways to find
-weights answer it, from blind guessing to backpropagation. All solve the same task and pay the same
-price for each look at the loss. At the end you know what the gradient buys, and why it buys more, the
-more weights there are. Needed: lesson 1.
+A reader of the article behind this project asked how a stored good result steers the next try. Four
+ways to find weights answer it, from blind guessing to backpropagation. All solve the same task and pay
+the same price for each look at the loss. At the end you know what the gradient buys, and why it buys
+more, the more weights there are. Needed: lesson 1.
 """
 
 # %%
@@ -273,7 +273,7 @@ lesson.save(figure, "gap")
 # %% [markdown]
 # ## The reader's answer
 #
-# *How does a stored good result steer the next try?*
+# How does a stored good result steer the next try?
 #
 # - **Random search**: not at all.
 # - **Hill climbing**: it is the place to start from. Where to go from there is a coin toss, and each try brings one

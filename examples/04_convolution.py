@@ -288,8 +288,8 @@ lesson.save(figure, "im2col")
 # ## How much faster?
 #
 # Forward and backward: guess two ratios. On one small picture, loops in Python against NumPy's matrix product. On a
-# batch of 8 larger ones, the matrix product against the engine, which Numba compiles. (The engine never makes the whole
-# matrix, nine times as large as x. It gathers some rows, multiplies them while they are at hand, and forgets them.)
+# batch of 8 larger ones, the matrix product against the engine, which Numba compiles. (The engine never writes the
+# whole matrix, nine times as large as x, and for 3 x 3 kernels it knows a way with fewer multiplications.)
 
 # %%
 same = (1, 1), (1, 1, 1, 1)  # stride, padding
@@ -320,7 +320,7 @@ if not lesson.fast:  # the engine's first run compiles, which takes a while
 #
 # ## Break it
 #
-# Forget the stride in the line for dw. With stride 1 nothing changes; `nn.check.mine` tries others and names the mistake.
+# Forget the stride in the line for dw. With stride 1 nothing changes. `nn.check.mine` tries others, too.
 
 # %%
 # break: `* xp[n, SH * p + i, SW * q + j, c]` -> `* xp[n, p + i, q + j, c]`
