@@ -89,10 +89,11 @@ def fit(net, steps, learning_rate):
 #
 #     z = x We + be        y = z Wd + bd                    so  y = x (We Wd) + (be Wd + bd) = x M + m
 #
-# Two linear layers in a row are one linear map M (100, 100). The **identity** is the map that changes nothing: M = 1 on
-# the diagonal, 0 elsewhere, m = 0. It gives a loss of 0. Nothing in the loss asks for more than that.
+# Two linear layers in a row are one linear map M (100, 100). The **identity** is the map that changes nothing: M = 1
+# on the diagonal, 0 elsewhere, m = 0. It gives a loss of 0. Nothing in the loss asks for more than that.
 #
-# Two networks, the same in everything but the width of the code: 100 and 4. *Before you look: what will M be for each?*
+# Two networks, the same in everything but the width of the code: 100 and 4. *Before you look: what will M be for
+# each?*
 
 
 # %%
@@ -194,13 +195,14 @@ lesson.number("code of 32: digits", of_digits[at])
 lesson.number("code of 32: noise", of_noise[at])
 
 # %% [markdown]
-# Digits do not use all the freedom that 100 pixels have: 32 numbers hold nearly everything that tells one from another.
-# Noise uses all of it, so it needs all 100. The bottleneck works because data has fewer degrees of freedom than pixels.
+# Digits do not use all the freedom that 100 pixels have: 32 numbers hold nearly everything that tells one from
+# another. Noise uses all of it, so it needs all 100. The bottleneck works because data has fewer degrees of freedom
+# than pixels.
 #
 # ## A code of two numbers
-# Two numbers can be drawn: every digit becomes a point of a plane, the **latent plane**. With linear layers two numbers
-# carry little, so give the encoder and the decoder hidden layers; the middle stays narrow. Encoder and decoder are
-# networks of their own, so that they can be taken apart later; in between they train as one.
+# Two numbers can be drawn: every digit becomes a point of a plane, the **latent plane**. With linear layers two
+# numbers carry little, so give the encoder and the decoder hidden layers; the middle stays narrow. Encoder and
+# decoder are networks of their own, so that they can be taken apart later; in between they train as one.
 
 
 # %%
@@ -220,8 +222,8 @@ lesson.number("two numbers, with hidden layers: digits carried", carried(deep, t
 
 
 # %% [markdown]
-# **The encoder alone**: held-out digits in, points out. Nobody told it which digit is which; the labels only choose the
-# colours. On the left the linear code of two numbers, on the right the one with hidden layers.
+# **The encoder alone**: held-out digits in, points out. Nobody told it which digit is which; the labels only choose
+# the colours. On the left the linear code of two numbers, on the right the one with hidden layers.
 
 
 # %%
@@ -270,8 +272,8 @@ lesson.save(figure, "decoded_plane")
 # - The face swapper of the later lessons is this: one encoder, a narrow code, and two decoders to choose from.
 #
 # ## Break it
-# The check says that a narrow code has no place for noise. Make the narrow one wide, and see which words in this lesson
-# stop being true. Then try 50.
+# The check says that a narrow code has no place for noise. Make the narrow one wide, and see which words in this
+# lesson stop being true. Then try 50.
 
 # %%
 # break: `linear_autoencoder(4)` -> `linear_autoencoder(100)`
