@@ -78,6 +78,7 @@ def fit(net, steps, learning_rate):
         y, cache = net.forward(batch)
         _, loss_cache = mse.forward(y, batch)  # the target is the input
         arena.zero_grad()
+        # need_dx=False: nobody needs the gradient of the pixels themselves
         net.backward(mse.backward(1.0, loss_cache), cache, need_dx=False)
         adam.step()
     return net
@@ -98,14 +99,12 @@ def fit(net, steps, learning_rate):
 
 # %%
 def linear_autoencoder(width):
-    seeds = np.random.default_rng(lesson.seed + width).integers(0, 2**32, 2)
-    return nn.Sequential(
-        nn.Dense(100, width, rng=int(seeds[0])), nn.Dense(width, 100, rng=int(seeds[1]))
-    )
+    seed = np.random.default_rng([lesson.seed, width])
+    return nn.Sequential(nn.Dense(100, width, rng=seed), nn.Dense(width, 100, rng=seed))
 
 
 def run(net, x):
-    return net.forward(x, train=False)[0]
+    return net.forward(x, train=False)[0]  # without a cache: nobody goes backward from here
 
 
 def learned_map(net):
@@ -203,18 +202,23 @@ lesson.number("code of 32: noise", of_noise[at])
 # Two numbers can be drawn: every digit becomes a point of a plane, the **latent plane**. With linear layers two
 # numbers carry little, so give the encoder and the decoder hidden layers; the middle stays narrow. Encoder and
 # decoder are networks of their own, so that they can be taken apart later; in between they train as one.
-
+#
+#     leaky ReLU:   y = x where x > 0, else 0.1 x           a kink at 0, and a slope that is never 0
 
 # %%
-def dense(i, o):
-    return nn.Dense(i, o, rng=int(rng.integers(2**32)))
-
-
 encoder = nn.Sequential(
-    dense(100, 128), nn.LeakyReLU(), dense(128, 64), nn.LeakyReLU(), dense(64, 2)
+    nn.Dense(100, 128, rng=rng),
+    nn.LeakyReLU(),
+    nn.Dense(128, 64, rng=rng),
+    nn.LeakyReLU(),
+    nn.Dense(64, 2, rng=rng),
 )
 decoder = nn.Sequential(
-    dense(2, 64), nn.LeakyReLU(), dense(64, 128), nn.LeakyReLU(), dense(128, 100)
+    nn.Dense(2, 64, rng=rng),
+    nn.LeakyReLU(),
+    nn.Dense(64, 128, rng=rng),
+    nn.LeakyReLU(),
+    nn.Dense(128, 100, rng=rng),
 )
 deep = fit(nn.Sequential(encoder, decoder), 500 if lesson.fast else 4000, 3e-3)
 lesson.number("two numbers, linear: digits carried", carried(nets[2], test))
@@ -243,7 +247,7 @@ def plane(ax, codes, title):
 
 codes = run(encoder, test)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.6))
-plane(left, run(nets[2][0], test), "Linear encoder")
+plane(left, run(nets[2][0], test), "Linear encoder")  # [0]: the first of its two layers
 plane(right, codes, "Encoder with hidden layers")
 lesson.save(figure, "latent_plane")
 

@@ -138,7 +138,7 @@ def pca(x, size):
 SIZES = (8, 32) if lesson.fast else (2, 4, 8, 16, 32)
 pairs = {size: autoencoder(size) for size in SIZES}
 for encoder, decoder in pairs.values():
-    fit(encoder, decoder, 250 if lesson.fast else 1500)
+    fit(encoder, decoder, 350 if lesson.fast else 1500)
 back = {size: run(d, run(e, test)).clip(0, 1) for size, (e, d) in pairs.items()}
 ours = [course.psnr(back[size], test) for size in SIZES]
 theirs = [course.psnr(pca(test, size), test) for size in SIZES]
