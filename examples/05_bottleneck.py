@@ -236,11 +236,15 @@ def plane(ax, codes, title):
         mine = codes[label == k]
         colour = course.COLOURS[k % 7]
         ax.scatter(*mine.T, s=10, color=colour, alpha=0.6, marker="os^"[k // 4], linewidths=0)
+    low, high = np.percentile(codes, [0.5, 99.5], axis=0)
+    placed = []
     for k in range(10):
         middle = np.median(codes[label == k], 0)
+        while any(np.hypot(*((middle - p) / (high - low))) < 0.065 for p in placed):
+            middle[0] += 0.01 * (high[0] - low[0])  # to the right, where it would cover another
+        placed.append(middle)
         box = {"boxstyle": "circle,pad=0.15", "fc": "white", "ec": course.COLOURS[k % 7], "lw": 1.6}
         ax.text(*middle, str(k), ha="center", va="center", weight="bold", bbox=box)
-    low, high = np.percentile(codes, [0.5, 99.5], axis=0)
     ax.set(title=title, xlabel="code, number 1", ylabel="code, number 2")
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
 
