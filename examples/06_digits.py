@@ -120,7 +120,7 @@ def run(net, x):
 #     z = (x - m) V            y = m + z Vᵀ                 V (784, k)
 #
 # No linear encoder and decoder with a code of k numbers has a smaller squared error on the training pictures.
-# *Guess: how many decibels can the curves of a network win over that?*
+# *Guess: how many decibels will the network, which may bend its maps, win over that?*
 
 # %%
 flat = train.reshape(len(train), -1)

@@ -81,9 +81,8 @@ lesson.number("held-out digits read rightly", 100 * (answers == test_label).mean
 # %%
 w = net["conv1"].weight.value  # (7, 7, 1, 12)
 picture = test[np.flatnonzero(test_label == 4)[:1]]
-first = nn.Sequential(
-    net[0], net[1]
-)  # layers of a network make another network, with the same weights
+# Layers of a network make another network, with the same weights.
+first = nn.Sequential(net[0], net[1])
 maps = run(first, picture)[0]
 figure, axes = plt.subplots(2, 12, figsize=(9, 2.2))
 for k in range(12):
@@ -166,7 +165,7 @@ lesson.number("cosine between found picture and filter, smallest of 12", cosine.
 # ### Middle layers: parts
 # For the second layer (each unit sees 11 x 11 pixels) and the third (15 x 15) nobody knows the answer before. To have
 # something to compare with, look for the patches of real held-out digits that excite each unit most. The picture that
-# we make gets the same length |x| as the best of them, pixels between 0 and 1, and a slight blur.
+# we make may be as long, |x|, as the best of them and no longer; its pixels are between 0 and 1, and slightly blurred.
 
 
 # %%
@@ -185,6 +184,7 @@ def best_patches(part, size, stride, count):
     return patches, top
 
 
+# How many of the net's layers; how many pixels a unit sees; how many pixels lie between neighbouring units.
 layers = {"second": (4, 11, 2), "third": (6, 15, 4)}
 figure, axes = plt.subplots(1, 2, figsize=(9, 5))
 for ax, (name, (depth, size, stride)) in zip(axes, layers.items(), strict=True):
@@ -208,9 +208,10 @@ for ax, (name, (depth, size, stride)) in zip(axes, layers.items(), strict=True):
 lesson.save(figure, "parts")
 
 # %% [markdown]
-# Most made pictures excite their unit more than any patch of 1,000 real digits does, and one sees what those patches
-# share: a bend, an end, two strokes side by side, a stroke with paper above it. The second layer's answers are short
-# strokes and ends, the third layer's are longer and have more than one part.
+# Most made pictures excite their unit more than any patch of 1,000 real digits does, though only by some percent: for
+# a picture that may not be longer, a real one is close to the best already. One sees what the real ones share: a
+# bend, an end, two strokes side by side, a stroke with paper above it. The second layer's answers are short strokes
+# and ends, the third layer's are longer and have more than one part.
 #
 # ### Outputs: digits?
 # The outputs see the whole picture. *What will the perfect 3 look like?* Three attempts, from weaker to stronger
