@@ -25,11 +25,11 @@ rng = np.random.default_rng(lesson.seed)
 # ## The network, and its two losses
 # A is an apple, B a kiwi, both rendered (lesson 10). E is the encoder with weights θ; D_A and D_B are decoders with
 # weights φ_A and φ_B, and σ is the sigmoid. a and b are batches of pictures; warp(a) is the same batch, bent a little:
-# what the network is shown. No weight is in the warp, so no gradient goes there. E runs twice. Forward:
+# what the network is shown. No weight is in the warp, so no gradient goes there. Forward, in four lines:
 #
-#     (1)  c_A = E(warp(a))                 c_B = E(warp(b))              codes; the same θ in both
-#     (2)  y_A = σ(z_A),  z_A = D_A(c_A)    y_B = σ(z_B),  z_B = D_B(c_B)     pictures; φ_A here, φ_B there
-#     (3)  L_A = 1/M sum |y_A - a|          L_B = 1/M sum |y_B - b|       M numbers in a batch of pictures
+#     (1)  c_A = E(warp(a))                 c_B = E(warp(b))                   codes; the same θ in both
+#     (2)  z_A = D_A(c_A),  y_A = σ(z_A)    z_B = D_B(c_B),  y_B = σ(z_B)      pictures; φ_A here, φ_B there
+#     (3)  L_A = 1/M sum |y_A - a|          L_B = 1/M sum |y_B - b|            M numbers in a batch of pictures
 #     (4)  L   = L_A + L_B
 #
 # The cell says the same with the swapper's own layers, in its smallest size. Two passes of E give two caches.
@@ -45,14 +45,12 @@ def make(dtype, backend):
     return model, nets, {part: nn.Arena(net.named_parameters()) for part, net in nets.items()}
 
 
-PICTURES, STEPS, EACH = (24, 12, 4) if lesson.fast else (300, 400, 8)
+PICTURES, STEPS, EACH, FEW = (24, 12, 4, 1) if lesson.fast else (300, 400, 8, 2)
 FROM = 3 * STEPS // 8  # the step in which the saboteur begins
 apples = family.face_set("fruit", "apple", family.draws("fruit", PICTURES, lesson.seed), 88)
 kiwis = family.face_set("fruit", "kiwi", family.draws("fruit", PICTURES, lesson.seed, 10_000), 88)
 batches = Batches(apples, kiwis, lesson.seed, EACH)  # .at(step): warp(a), a, warp(b), b
-x_a, a, x_b, b = (
-    pictures[: 1 if lesson.fast else 2].astype(np.float64) for pictures in batches.at(0)
-)
+x_a, a, x_b, b = (pictures[:FEW].astype(np.float64) for pictures in batches.at(0))
 model, nets, arenas = make(np.float64, "reference")
 E, D_A, D_B = nets.values()
 sigmoid, mae = nn.Sigmoid().to("reference"), nn.MAE().to("reference")
@@ -118,10 +116,8 @@ def cmp(what, found, expected):
 dy_a, dy_b = mae.backward(1.0, cache_la), mae.backward(1.0, cache_lb)  # (5)
 dz_a, dz_b = sigmoid.backward(dy_a, cache_sa), sigmoid.backward(dy_b, cache_sb)
 cmp("(5) dz_A", dz_a, np.sign(y_a - a) * y_a * (1 - y_a) / a.size)
-dc_a, dc_b = (
-    D_A.backward(dz_a, cache_da),
-    D_B.backward(dz_b, cache_db),
-)  # (6) is added, (7) returned
+dc_a = D_A.backward(dz_a, cache_da)  # (6) is added, (7) is returned
+dc_b = D_B.backward(dz_b, cache_db)
 for part, own, other in (("D_A", 0, 1), ("D_B", 1, 0)):
     u = rng.choice([-1.0, 1.0], arenas[part].values.shape)
     slope = slopes(part, u)
@@ -214,16 +210,18 @@ lesson.save(figure, "graph")
 # %% [markdown]
 # ## Joint steps or alternating steps?
 # The code of 2017 alternates: a step on A, then one on B. `backpropagate` makes one step on the sum. For the decoders
-# that is the same. For θ it is not: Adam divides by the size of the gradients it has seen, so a step on dL_A/dθ and one
-# on dL_B/dθ are not a step on their sum. (Each part has an Adam of its own here. One Adam over everything would go on
-# moving D_B during A's steps, by momentum.)
+# that is the same. For θ it is not: Adam's step (lesson 3) goes with m / sqrt(v), and for g_A = dL_A/dθ, g_B = dL_B/dθ
+#
+#     m averages g_A + g_B, a sum of two averages          v averages (g_A + g_B)² = g_A² + g_B² + 2 g_A g_B
+#
+# The last term is in no step on one side alone. (Each part has an Adam of its own here. One Adam over everything would
+# go on moving D_B during A's steps, by its momentum m.)
 #
 # A third run is a **saboteur**. Its steps are joint ones, but later on with a loss added that no swapper has,
 # mean |D_B(E(warp(a))) - grey|: swapped apples shall be grey squares. Guess: what will that do to L_A and L_B?
-
 #
 # On the way we measure the cosine of the angle between dL_A/dθ and dL_B/dθ: 1 where A and B want the same of the
-# encoder, 0 where one's step does nothing for the other, -1 where each undoes the other's. As a yardstick, the same for
+# encoder, 0 where they are at a right angle, -1 where they want the opposite. As a yardstick, the same for
 # dL_A/dθ of two different batches of A.
 
 # %%

@@ -1,7 +1,7 @@
 """Lesson 15. Break it
 
-The same autoencoder is trained nine times, eight of them with a backward pass that is wrong in a way that people get it
-wrong, and the loss falls every time. At the end you know why a falling loss proves nothing, which error of a gradient
+The same autoencoder is trained nine times, seven of them with a mistake that people make in backward passes, and the
+loss falls every time. At the end you know why a falling loss proves nothing, which error of a gradient
 is rounding and which is a mistake, and how to find out. Before: lessons 4 (convolution) and 6 (autoencoder of digits).
 """
 
@@ -94,7 +94,7 @@ def gradient():
 
 
 # %% [markdown]
-# ## Eight mistakes
+# ## Seven mistakes, and yours
 # `nn.check.mutants` is a table of wrong versions of every function of the engine, each a mistake that people make.
 # `with planted(mistake, backend)` puts one in the place of the right function. We take seven:
 
@@ -155,7 +155,7 @@ mistakes.append(Mutant("conv2d_backward", "yours", ("dx", "dw", "db"), stand_in)
 
 # %% [markdown]
 # Train the right one first, then each of the others, from the same start with the same digits. Before you look: in how
-# many of the eight does the loss *not* fall? Which will end worst, and will any end better than the right one?
+# many of the seven does the loss *not* fall? Which will end worst, and will any end better than the right one?
 
 # %%
 right_losses, right_y = train()
@@ -170,7 +170,7 @@ for mistake in mistakes:
         error = np.linalg.norm(gradient() - right_gradient) / np.linalg.norm(right_gradient)
     runs[mistake.name] = losses, y, np.mean((y - test_x) ** 2), error
     lesson.number(f"{mistake.name}: loss on unseen digits", runs[mistake.name][2])
-    lesson.number("    relative error of the first gradient", error)
+    lesson.number(f"{mistake.name}: first gradient off by", 100 * error, "%")
 
 # %%
 # fmt: off
@@ -200,8 +200,8 @@ lesson.save(figure, "digits")
 # fmt: on
 
 # %% [markdown]
-# The loss falls in all eight, and soon it has halved. (Numbers are those of seed 0.) But 0.11 is the loss of a black
-# picture: it takes only biases to get there, and two of the eight stay there. One of these two has no wrong gradient at
+# The loss falls in all seven, and soon it has halved. (Numbers are those of seed 0.) But 0.11 is the loss of a black
+# picture: it takes only biases to get there, and two of the seven stay there. One of these two has no wrong gradient at
 # all. Without the correction of their bias (lesson 3), Adam's first step is 0.1 g / sqrt(0.001 g²) = 3.2 steps long,
 # and it stays too long for hundreds of steps: the network runs into the black picture and does not come out.
 #

@@ -52,11 +52,8 @@ def forward(x, gamma, beta, moved=("", 0)):
 
 
 N, C = 8, 3
-x = rng.standard_normal((N, C)) * [1, 5, 0.2] + [
-    0,
-    10,
-    -3,
-]  # three features of different size and place
+size, place = np.array([1, 5, 0.2]), np.array([0, 10, -3])  # of three different features
+x = place + size * rng.standard_normal((N, C))
 gamma, beta = rng.standard_normal(C) + 1, rng.standard_normal(C)
 dy = rng.standard_normal((N, C))  # what the layers behind would send: dL/dy for some loss L
 made = forward(x, gamma, beta)
@@ -70,7 +67,7 @@ for name in ("x", "xhat", "y"):
 # sum forward (μ and v are sums over the batch) is a copy backward; a copy forward (μ, r, γ, β are used by all N
 # examples) is a sum backward.
 #
-# After each line, `cmp` compares with the complex step (lesson 14): it moves that intermediate result alone, entry by
+# For each line, `cmp` compares with the complex step (lesson 14): it moves that intermediate result alone, entry by
 # entry, and looks at L = <dy, y>. Read a line, then guess the next before you look. Where is the trap? (Two results
 # are used twice: d in (3) and (6), and x in (1) and (2). Their gradients arrive in two parts.)
 
@@ -192,9 +189,7 @@ class Norm(nn.Layer):
         xhat, r = normalise(x, axes)
         if self.over == "batch":
             self.batches += 1
-            share = max(
-                0.05, 1 / self.batches
-            )  # a mean over all batches at first, then a running one
+            share = max(0.05, 1 / self.batches)  # a plain mean at first, then a running one
             self.mean += share * (x.real.mean(axis=axes) - self.mean)
             self.variance += share * (x.real.var(axis=axes) - self.variance)
         return self.gamma.value * xhat + self.beta.value, (xhat, r, axes)
@@ -233,9 +228,7 @@ for over in ("batch", "example"):
     case = nn.check.Case(net, rng.standard_normal((5, 4, 4, 2)), rng.standard_normal((5, 4)))
     for finding in nn.check.check_case(case):
         worst = max(worst, finding.worst)
-        print(
-            f"  over the {over:8} {finding.tensor:16} {finding.entries:4} entries, off by {finding.worst:.0e}"
-        )
+        print(f"  over the {over:8} {finding.tensor:16} off by {finding.worst:.0e}")
 
 # %% [markdown]
 # The biases before a batch normalisation get a gradient of 0 (up to rounding): a shift of a whole feature is subtracted
@@ -304,12 +297,7 @@ left.set(xlabel="factor on the usual starting weights", ylabel="unseen digits re
 left.set(ylim=(0, 100), xticks=FACTORS, xticklabels=FACTORS, title=f"After {STEPS} steps")
 left.minorticks_off()
 left.legend(loc="lower center")
-right.set(
-    xlabel="step",
-    ylabel="log loss of a batch",
-    ylim=(0, None),
-    title=f"Weights times {FACTORS[0]:g}",
-)
+right.set(xlabel="step", ylabel="log loss of a batch", ylim=(0, None), title="Weights times 0.1")
 lesson.save(figure, "training")
 
 # %% [markdown]
