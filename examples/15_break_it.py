@@ -1,8 +1,8 @@
 """Lesson 15. Break it
 
 The same autoencoder is trained nine times, seven of them with a mistake that people make in backward passes, and the
-loss falls every time. At the end you know why a falling loss proves nothing, which error of a gradient
-is rounding and which is a mistake, and how to find out. Before: lessons 4 (convolution) and 6 (autoencoder of digits).
+loss falls every time. At the end you know why a falling loss proves nothing, which error of a gradient is rounding and
+which is a mistake, and how to find out. Before: lessons 4 (convolution), 6 (autoencoder of digits), 14 (complex step).
 """
 
 # %%
@@ -297,7 +297,7 @@ lesson.number("complex step at h = 1e-200", abs(tiny / arena.grads[at] - 1))
 # %% [markdown]
 # **Left**, from large steps to small ones. Above h = 1e-5 the finite differences are off by 1e-3: the step carries some
 # unit of the network across the kink of its LeakyReLU. (The complex step moves sideways and crosses none.) Then they
-# reach 1e-7 to 1e-9, and from there each ten times smaller step costs a digit: L(w + h) and L(w) share nearly all of
+# reach 1e-7 and 1e-8, and from there each ten times smaller step costs a digit: L(w + h) and L(w) share nearly all of
 # their digits, and the difference keeps the rest. In float32 there is no good step at all. The complex step subtracts
 # nothing, and stays at 1e-16.
 #

@@ -307,7 +307,8 @@ lesson.save(figure, "training")
 # Large ones do, although the variance divides any factor f out of y. Surprised? Forward, all factors are the same
 # network, L(f w) = L(w). But then dL/d(f w) = 1/f dL/dw, and Adam's steps have one size whatever the gradient's: 1e-3
 # for each weight, which turns weights ten times as large a tenth as far. The size of the weights has become a learning
-# rate. So 1/10 does best here, and with weights and steps both ten times as large the trouble is gone (last number).
+# rate. So 1/10 does best here, and with weights and steps both ten times as large most of the trouble is gone (the last
+# number above).
 
 # %%
 # Forget what the variance takes out, as many first attempts do, and look whether the training would have told you.
