@@ -200,7 +200,8 @@ def convert_video(
 ) -> None:
     """Writes ``video`` with the face swapped to ``to`` as ``out``, and with the original on the left as ``beside``.
 
-    reuse: videos that this very run has made before are left as they are.
+    reuse: videos that this very run has made before are left as they are, and what is unfinished of another run
+    is thrown away.
     """
     from swap.convert import conversion_mark, convert
     from swap.model import SIDES
@@ -238,9 +239,12 @@ def convert_video(
         stop=stop,
         beside=beside,
         progress=show,
+        afresh=reuse,
     )
     written = " and ".join(str(path) for path in (out, beside) if path is not None)
     say(f"{written}: {report.frames:,} frames, the face swapped in {report.swapped:,}")
+    if report.kept:
+        say(f"  {report.kept:,} frames of them were written before it was interrupted")
     if report.passed:
         say(f"  left as they were, no face found: {_some(report.passed)}")
     if report.several:
