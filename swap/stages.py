@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from swap.data import FaceSet
+    from swap.generations import Saves
     from swap.train import Progress as TrainProgress
     from swap.train import Trainer
 
@@ -81,6 +82,7 @@ def open_trainer(
     seed: int,
     batch_size: int,
     say: Say,
+    saves: "Saves | None" = None,
 ) -> "Trainer":
     """Loads both face sets and starts the run, or goes on with the one in ``run``."""
     from swap.data import FaceSet
@@ -88,11 +90,13 @@ def open_trainer(
     from swap.evaluate.table import overlap_report
     from swap.faces.align import CropDefinition
     from swap.faces.records import read_alignments
+    from swap.lock import check_unlocked
     from swap.model import get_preset
     from swap.recipe import get_recipe
     from swap.train import Trainer
 
     chosen, how = get_preset(preset), get_recipe(recipe)
+    check_unlocked(run)
     faces, crops = {}, []
     for side, folders in (("a", a), ("b", b)):
         faces[side] = FaceSet.load(folders)
@@ -109,7 +113,9 @@ def open_trainer(
         )
     common = overlap(faces["a"], faces["b"], *(landmarks_of(faces[side]) for side in ("a", "b")))
     say(overlap_report(common))
-    trainer = Trainer(run, faces, crops[0], chosen, how, seed=seed, batch_size=batch_size)
+    trainer = Trainer(
+        run, faces, crops[0], chosen, how, seed=seed, batch_size=batch_size, saves=saves
+    )
     say(f"{preset}: {trainer.arena.size:,} parameters; training takes {trainer.memory()}")
     if trainer.resumed:
         say(f"going on with the run in {run} at step {trainer.steps:,}")
@@ -122,6 +128,8 @@ def train_run(
     trainer: "Trainer", budget: Budget, console: Console, chores: Sequence[Chore] = ()
 ) -> bool:
     """Trains until the budget is spent; False where Ctrl-C ended it before. Shows speed, losses and time left."""
+    from swap.memory import check_memory
+
     say = partial(console.print, soft_wrap=True)
     if budget.spent(trainer.steps, trainer.seconds):
         say(
@@ -129,6 +137,7 @@ def train_run(
             "what was asked for; give more --minutes or --steps to go on"
         )
         return True
+    check_memory(trainer.memory, trainer.batch_size)
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -157,11 +166,12 @@ def train_run(
         if not console.is_terminal:
             progress.stop()
         try:
-            outcome = trainer.run(budget, on_progress=show, stop=stop, chores=chores)
+            outcome = trainer.run(budget, on_progress=show, stop=stop, chores=chores, tell=say)
         except DivergenceError as error:
             raise DivergenceError(
-                f"{error}: training diverged; the run in {trainer.folder} is as it was at its last save; "
-                "run the same command again, or start a new run with another --seed"
+                f"{error}; training diverged, and {trainer.last_save()}; the same command would go the same way: "
+                "look through the faces for pictures that are none, or start a new run with another --seed, a "
+                "larger --batch-size or --recipe 2017, which learns in smaller steps"
             ) from error
     if outcome.stopped:
         say(f"stopped and saved at step {outcome.steps:,}; the same command goes on from there")
@@ -253,11 +263,27 @@ def convert_video(
         say(f"  skipped {name}: {reason}")
 
 
-def describe_file(path: Path) -> str:
-    """What the mark of a picture or video says."""
+def inspect_path(path: Path) -> tuple[str, bool]:
+    """What `swap inspect` says of a run, a checkpoint, or the mark of a picture or video; whether nothing is wrong."""
+    from swap.generations import describe_run, has_run
     from swap.provenance import describe
 
-    return describe(path)
+    if (path.is_dir() and has_run(path)) or (path.suffix == ".safetensors" and path.is_file()):
+        return describe_run(path)
+    return describe(path), True
+
+
+def restore_run(run: Path, steps: int | None, say: Say) -> None:
+    """Goes back to an earlier save of ``run``, and says what became of the others."""
+    from swap.generations import restore
+
+    found, aside = restore(run, steps)
+    for path in aside:
+        say(f"set aside as {path}")
+    say(
+        f"the run in {run} is back at step {found.facts['steps']:,}, saved {found.facts.get('saved', 'before')}; "
+        "training goes on from there"
+    )
 
 
 def describe_model(preset: str, batch_size: int) -> str:

@@ -51,6 +51,13 @@ FramesOption = Annotated[
     int | None, typer.Option(help="Only the first so many frames of each video: a quick try.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Of all random numbers of the run.")]
+KeepOption = Annotated[
+    int, typer.Option(help="How many saves of the run are kept, the newest included.", metavar="N")
+]
+SnapshotOption = Annotated[
+    int | None,
+    typer.Option(help="Besides, keep a save for good every so many steps.", metavar="STEPS"),
+]
 BatchOption = Annotated[int, typer.Option(help="Faces of each side in a step.")]
 
 
