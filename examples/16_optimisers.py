@@ -223,11 +223,11 @@ track.legend()
 lesson.save(fig, "weather")
 
 # %% [markdown]
-# Not the valley's winner: RMSprop's lucky rate has no like here. Momentum, Nesterov and Adam lead, closer together
-# than two seeds of one of them. SGD is not far behind, at a rate some forty times that of Adam. What a race on a
-# surface does show: every rule has its own scale of rates, the basin of good rates is wide on a noisy problem, and
-# outside of it everybody loses. Why does nearly everyone use Adam, then? Its best rate changes less from problem to
-# problem, since it does not depend on how large the gradients are. That is a convenience, not a law.
+# Not the valley's winner: RMSprop's lucky rate has no like here. Momentum, Nesterov and Adam lead by a little. SGD is
+# not far behind, at a rate some forty times that of Adam. What a race on a surface does show: every rule has its own
+# scale of rates, and outside of its basin everybody loses; on this noisy problem the basins are wide. Why does nearly
+# everyone use Adam, then? Its best rate changes less from problem to problem, since it does not depend on how large
+# the gradients are. That is a convenience, not a law.
 
 # %%
 # Break it: forget the hats. Then the first steps are wrong: 0.1 g / sqrt(0.001 g²) is 3.2 lr long instead of lr.
