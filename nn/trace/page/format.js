@@ -73,6 +73,9 @@ function fsum(values) {
   return high;
 }
 
+// An equation, to be broken between its words only.
+const words = (text) => text.split(" ").flatMap((word) => [make("span", { class: "word", text: word }), " "]);
+
 // An element: tag, {attributes; on...: listeners; text}, children.
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

@@ -59,7 +59,7 @@ class LayerView {
   }
 
   equations(equations) {
-    return make("div", { class: "equations" }, ...Object.values(equations).map((text) => make("p", { text })));
+    return make("div", { class: "equations" }, ...Object.values(equations).map((text) => make("p", {}, ...words(text))));
   }
 
   showForward(call) {
@@ -106,7 +106,7 @@ class LayerView {
       this.figure("y", y, { what: "what came out" }),
       this.figure("target", target),
       this.figure("error", errorOf(end), { what: "y - target", instead: "dy" }),
-      this.figure("dy", dy, { what: "the way back begins: how the loss rises with y" }),
+      this.figure("dy", dy, { what: "where the way back begins" }),
     );
   }
 
@@ -142,8 +142,8 @@ class LayerView {
     figure.append(bar, statistics);
     own.paint = () => {
       this.controls(controls, own, canColour);
-      legend(bar, own.picture, canColour && state.rgb, state.palette);
       own.picture.arrange();
+      legend(bar, own.picture, canColour && state.rgb, state.palette);
       own.picture.say();
     };
     own.picture.ready.then(() => {
@@ -191,7 +191,7 @@ class LayerView {
             for (const figure of this.figures) figure.paint();
           },
         });
-        host.append(field, make("span", { class: "shape", text: by === "k" ? "tiles: c" : "tiles: k" }));
+        host.append(field);
       }
     }
     const zoom = (by) => () => {
@@ -246,7 +246,8 @@ class LayerView {
       const { selected, marks } = this.highlights(own);
       if (!scroll) continue;
       own.picture.ready.then(() => {
-        const flat = selected ?? (marks ? middleOf(marks, own.role.shape) : null);
+        const n = ["x", "y", "dx", "dy", "target"].includes(own.letter) ? this.state.n : null;
+        const flat = selected ?? (marks ? middleOf(marks, own.role.shape, n) : null);
         if (flat !== null) own.picture.reveal(flat);
       });
     }
@@ -258,8 +259,9 @@ class LayerView {
 }
 
 // The place of the number in the middle of what marks cover, where they cover a part only.
-function middleOf(marks, shape) {
+function middleOf(marks, shape, n) {
   const index = marks.map(([low, high, step], d) => clamp(low + step * Math.floor((high - low) / step / 2), 0, shape[d] - 1));
+  if (n !== null && n >= marks[0][0] && n <= marks[0][1]) index[0] = n;
   return marks.every(([low, high], d) => low <= 0 && high >= shape[d] - 1) ? null : ravel(index, shape);
 }
 
@@ -293,8 +295,9 @@ function errorOf(end) {
 // The colours and what they mean.
 function legend(host, picture, colours, palette) {
   host.replaceChildren();
+  const lies = make("span", { class: "lies", text: picture.view?.lies ?? "" });
   if (colours) {
-    host.append(make("span", { text: "red, green, blue as they are" }));
+    host.append(make("span", { text: "red, green, blue as they are" }), lies);
     return;
   }
   const { scale, role } = picture;
@@ -307,5 +310,5 @@ function legend(host, picture, colours, palette) {
   ctx.putImageData(image, 0, 0);
   const beyond = Math.max(Math.abs(stats.min ?? 0), Math.abs(stats.max ?? 0)) > scale;
   const [less, more] = beyond ? ["\u2264 ", "\u2265 "] : ["", ""];
-  host.append(make("span", { text: `${less}${show(-scale, 3)}` }), make("span", { class: "ramp" }, canvas, make("i", { text: "0" })), make("span", { text: `${more}${show(scale, 3)}` }));
+  host.append(make("span", { text: `${less}${show(-scale, 3)}` }), make("span", { class: "ramp" }, canvas, make("i", { text: "0" })), make("span", { text: `${more}${show(scale, 3)}` }), lies);
 }

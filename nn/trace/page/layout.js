@@ -1,8 +1,8 @@
 // How the numbers of a tensor lie in a picture: tiles of rows and columns.
 //
-// A layout is {tiles, rows, columns, flat(tile, row, column), place(flat), label(tile), across}; flat is -1 where there is
-// no number, place is null where a number is not in the picture (another example, another filter). `across` is how many
-// tiles at most stand side by side. Where `colours` is true, a cell is three numbers, flat and the two behind it.
+// A layout is {tiles, rows, columns, flat(tile, row, column), place(flat), label(tile), lies, multiple}; flat is -1 where there is
+// no number, place is null where a number is not in the picture (another example, another filter). `lies` says it in
+// words, tiles stand side by side in a `multiple` of so many. Where `colours` is true, a cell is three numbers, flat and the two behind it.
 
 const FEW = 64; // what still stands in one row
 
@@ -13,6 +13,7 @@ function pictures([batch, rows, columns]) {
     rows,
     columns,
     colours: true,
+    lies: "",
     label: (n) => `example ${n}`,
     flat: (n, r, s) => ((n * rows + r) * columns + s) * 3,
     place: (flat) => {
@@ -29,6 +30,7 @@ function maps([, rows, columns, channels], n) {
     tiles: channels,
     rows,
     columns,
+    lies: channels > 1 ? "a tile for each channel" : "",
     label: (c) => `${c}`,
     flat: (c, r, s) => ((n * rows + r) * columns + s) * channels + c,
     place: (flat) => {
@@ -48,6 +50,7 @@ function filters([rows, columns, channels, outputs], by, at) {
     tiles: { k: channels, c: outputs, all: channels * outputs }[by],
     rows,
     columns,
+    lies: { k: "a tile for each channel c", c: "a tile for each filter k", all: channels > 1 ? "a row for each filter" : "a tile for each filter" }[by],
     multiple: by === "all" ? channels : 1,
     label: (t) => (by === "all" ? (channels === 1 ? `${t}` : split(t).reverse().join("\u2009\u00b7\u2009")) : `${t}`),
     flat: (t, r, s) => cell(r, s, ...split(t)),
@@ -60,11 +63,12 @@ function filters([rows, columns, channels, outputs], by, at) {
 }
 
 // (I, O) as it is written.
-function matrix([rows, columns]) {
+function matrix([rows, columns], batch = false) {
   return {
     tiles: 1,
     rows,
     columns,
+    lies: batch ? "a row for each example n" : "rows i, columns o",
     label: () => "",
     flat: (_, r, s) => r * columns + s,
     place: (flat) => [0, Math.floor(flat / columns), flat % columns],
@@ -77,6 +81,7 @@ function wrapped(first, size, columns) {
     tiles: 1,
     rows: Math.ceil(size / columns),
     columns,
+    lies: size > columns ? `read like text, ${columns} in a row` : "",
     label: () => "",
     flat: (_, r, s) => (r * columns + s < size ? first + r * columns + s : -1),
     place: (flat) => {
@@ -98,6 +103,6 @@ function layoutOf(letter, shape, { n, colours, by, at }) {
   if (shape.length === 4) return colours ? pictures(shape) : maps(shape, n);
   if (shape.length === 1) return wrapped(0, shape[0], Math.min(Math.max(shape[0], 1), 32));
   const size = product(shape.slice(1));
-  if (shape.length === 2) return size <= FEW ? matrix(shape) : wrapped(n * size, size, 32);
+  if (shape.length === 2) return size <= FEW ? matrix(shape, true) : wrapped(n * size, size, 32);
   return wrapped(n * size, size, shape.at(-1));
 }

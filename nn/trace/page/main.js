@@ -222,7 +222,7 @@ async function callNumber(spec, step, call, number, all) {
   }
   const others = step.go === "forward" ? ["y"] : ["dx", ...Object.keys(call.parameters).map((p) => `d${p}`)];
   for (const other of others) {
-    spec.also.push([`a ${other}`, () => go({ step: now.step, number: peak(steps[now.step], other) }, { still: true }), other === letter]);
+    spec.also.push([other, () => go({ step: now.step, number: peak(steps[now.step], other) }, { still: true }), other === letter]);
   }
 }
 
@@ -270,8 +270,8 @@ async function endNumber(spec, end, letter, index) {
     spec.about = ["It comes out of ", make("button", { type: "button", class: "factor", text: last.label, onclick: () => go(target, { trail: passed(), focus: true }) }), "."];
   }
   const here = (number) => () => go({ step: now.step, number }, { still: true });
-  spec.also.push(["the loss", here({ letter: "loss", index: [], chain: null, shared: false }), letter === "loss"]);
-  spec.also.push(["a dy", here(peak(steps[now.step], "dy")), letter === "dy"]);
+  spec.also.push(["loss", here({ letter: "loss", index: [], chain: null, shared: false }), letter === "loss"]);
+  spec.also.push(["dy", here(peak(steps[now.step], "dy")), letter === "dy"]);
 }
 
 // The way by which one came, with the number that one leaves.
@@ -316,7 +316,7 @@ function jump(text) {
   const clean = text.replaceAll(/\s/g, "");
   const match = /^(?:(.+)\.)?(\w+)\[([\d,]*)\]$/.exec(clean);
   if (clean === "loss") {
-    go({ step: stepOf("loss", null, steps[now.step].end), number: { letter: "loss", index: [], chain: null, shared: false } });
+    go({ step: stepOf("loss", null, steps[now.step].end), number: { letter: "loss", index: [], chain: null, shared: false } }, { focus: true });
     return null;
   }
   if (!match) return "A number is written like dw[1,2,0,5].";
@@ -335,7 +335,7 @@ function jump(text) {
   const number = { letter, index, chain: null, shared };
   const why = wrong(steps[step], number);
   if (why) return why;
-  go({ step, number }, { still: step === now.step });
+  go({ step, number }, { still: step === now.step, focus: true });
   return null;
 }
 

@@ -23,7 +23,7 @@ class Panel {
       make("p", { class: "value", text: show(sum.own ? sum.value : sum.computed, spec.digits) }),
     );
     if (spec.about) host.append(make("p", { class: "about" }, ...spec.about));
-    host.append(make("p", { class: "equation", text: sum.equation }));
+    host.append(make("p", { class: "equation" }, ...words(sum.equation)));
     if (spec.why) host.append(make("p", { class: "why", text: spec.why }));
     if (sum.parts.length) {
       for (const [chain, part] of sum.parts) {
@@ -194,8 +194,8 @@ class Panel {
     const down = products.filter((p) => p < 0);
     const zero = products.length - up.length - down.length;
     const how = (list, way) => `${list.length.toLocaleString("en")} push ${way} by ${show(Math.abs(fsum([...list])), 4)}`;
-    const rest = zero ? `, ${zero.toLocaleString("en")} are 0` : "";
-    return make("p", { class: "note", text: `Together ${how(up, "up")}, ${how(down, "down")}${rest}.` });
+    const parts = [up.length && how(up, "up"), down.length && how(down, "down"), zero && `${zero.toLocaleString("en")} are 0`];
+    return make("p", { class: "note", text: `Of these, ${parts.filter(Boolean).join(", ")}.` });
   }
 
   check(sum, { digits, bits }) {
@@ -239,7 +239,7 @@ class Panel {
   }
 
   others(also) {
-    const list = make("p", { class: "also", role: "group", "aria-label": "numbers to explain" });
+    const list = make("p", { class: "also", role: "group", "aria-label": "numbers to explain" }, "explain ");
     for (const [text, action, pressed] of also) {
       list.append(make("button", { type: "button", onclick: action, "aria-pressed": pressed ? "true" : "false", text }), " ");
     }

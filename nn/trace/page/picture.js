@@ -5,15 +5,17 @@ const LEVELS = 256;
 const GAP = 8;
 const LABEL = 13;
 
-// Zero is white, positive goes to dark orange, negative to dark blue; or, without colour, from black to white.
-const ENDS = { colour: { low: [[94, 154, 214], [6, 42, 105]], high: [[236, 148, 62], [110, 40, 0]] } };
+// Zero is white, positive goes to orange, negative to blue, which ends darker, so that the two differ without colour as
+// well; or from black to white.
+const BLUE = [[104, 162, 220], [12, 48, 122]];
+const ORANGE = [[246, 172, 88], [198, 84, 0]];
 const palettes = { colour: colourPalette(), grey: greyPalette() };
 
 function colourPalette() {
   const table = new Uint32Array(2 * LEVELS + 1);
   const white = [252, 252, 250];
   for (let i = -LEVELS; i <= LEVELS; i++) {
-    const [middle, end] = i < 0 ? ENDS.colour.low : ENDS.colour.high;
+    const [middle, end] = i < 0 ? BLUE : ORANGE;
     const share = Math.abs(i) / LEVELS;
     const [from, to, t] = share < 0.5 ? [white, middle, 2 * share] : [middle, end, 2 * share - 1];
     table[i + LEVELS] = rgba(from.map((f, c) => f + (to[c] - f) * t));
