@@ -72,32 +72,38 @@ class LayerView {
     this.grid.append(came, went);
   }
 
+  // Where a layer is shared, dw and db take the whole width: each chain's share, and the sum. Else what is given stands on
+  // the left, what is made on the right.
   showBack(call) {
     const { roles, way, place } = call;
-    const after = way[place + 1];
-    const before = way[place - 1];
-    const left = make("div", { class: "column" });
-    const right = make("div", { class: "column" });
-    left.append(this.figure("dy", roles.dy, { what: `comes back: ${after ? `dx of ${after.name}` : "from the loss"}` }));
-    right.append(this.figure("dx", roles.dx, { what: `handed on: ${before ? `dy of ${before.name}` : "how the loss rises with what was put in"}` }));
+    const [before, after] = [way[place - 1], way[place + 1]];
+    const dy = this.figure("dy", roles.dy, { what: `comes back: ${after ? `dx of ${after.name}` : "from the loss"}` });
+    const dx = this.figure("dx", roles.dx, { what: `handed on: ${before ? `dy of ${before.name}` : "for what was put in"}` });
+    const kept = (letter) => this.figure(letter, roles[letter], { what: "kept from the way forward" });
+    const column = (...figures) => make("div", { class: "column" }, ...figures);
     const names = Object.keys(call.parameters);
-    const shared = isShared(call) && names.length;
-    const grads = (letter, host) => {
-      if (!shared) return host.append(this.figure(letter, roles[letter]));
-      const row = make("div", { class: "together" });
-      const calls = callsOf(call);
-      const scale = Math.max(...calls.map((c) => c.roles[letter].source.stats.scale), call.sums[letter].source.stats.scale);
-      calls.forEach((c) => row.append(this.figure(letter, c.roles[letter], { what: `from chain ${c.chain}`, chain: c.chain, scale })));
-      row.append(this.figure(letter, call.sums[letter], { what: `the sum: ${calls.map((c) => c.chain).join(" + ")}`, shared: true, scale }));
-      return this.grid.append(row);
-    };
-    this.grid.append(left, right);
-    const needsX = !["shuffle", "reshape", "sigmoid", "tanh"].includes(call.kind);
-    if (needsX) left.append(this.figure("x", roles.x, { what: "kept from the way forward" }));
-    if (call.kind === "sigmoid" || call.kind === "tanh") left.append(this.figure("y", roles.y, { what: "kept from the way forward" }));
-    if (names.includes("w")) (shared ? right : left).append(this.figure("w", roles.w));
-    for (const name of names) grads(`d${name}`, right);
-    for (const name of names) if (name !== "w" && name !== "b") left.append(this.figure(name, roles[name]));
+    if (!names.length) {
+      const needs = { shuffle: [], reshape: [], sigmoid: ["y"], tanh: ["y"] }[call.kind] ?? ["x"];
+      this.grid.append(column(dy, ...needs.map(kept)), column(dx));
+    } else if (isShared(call)) {
+      const [, ...others] = names;
+      this.grid.append(column(dy), column(kept("x")), this.together(call, `d${names[0]}`));
+      this.grid.append(column(this.figure(names[0], roles[names[0]])), column(dx), ...others.map((name) => this.together(call, `d${name}`)));
+    } else {
+      const weights = names.filter((name) => name !== "b").map((name) => this.figure(name, roles[name]));
+      const grads = names.map((name) => this.figure(`d${name}`, roles[`d${name}`]));
+      this.grid.append(column(dy, kept("x"), ...weights), column(dx, ...grads));
+    }
+  }
+
+  // A shared parameter's gradient from each chain, and their sum, in the same colours.
+  together(call, letter) {
+    const calls = callsOf(call);
+    const sum = call.sums[letter];
+    const scale = Math.max(...[...calls.map((c) => c.roles[letter]), sum].map((role) => role.source.stats.scale ?? 0));
+    const figures = calls.map((c) => this.figure(letter, c.roles[letter], { what: `from chain ${c.chain}`, chain: c.chain, scale }));
+    const names = calls.map((c) => c.chain).join(" + ");
+    return make("div", { class: "together" }, ...figures, this.figure(letter, sum, { what: `${names}: the sum`, shared: true, scale }));
   }
 
   showLoss(end) {
@@ -123,7 +129,9 @@ class LayerView {
       at: state.at(role.shape),
     });
     const controls = make("span", { class: "controls" });
-    const caption = make("figcaption", {}, make("b", { text: letter }), ` ${what} `, make("span", { class: "shape", text: shapeText(role.shape) }), controls);
+    const caption = make("figcaption", {},
+      make("span", { class: "what", title: what }, make("b", { text: letter }), ` ${what}`),
+      make("span", { class: "shape", text: shapeText(role.shape) }), controls);
     const body = make("div", { class: "body" });
     figure.append(caption, body);
     own.picture = new Picture(body, {
@@ -135,6 +143,7 @@ class LayerView {
       pick: (flat) => this.choose(instead, flat, { chain, shared }),
       said: this.said,
       palette: () => palettes[state.palette],
+      each: () => state.each,
       highlights: () => this.highlights(own),
     });
     const bar = make("div", { class: "legend" });
@@ -143,7 +152,7 @@ class LayerView {
     own.paint = () => {
       this.controls(controls, own, canColour);
       own.picture.arrange();
-      legend(bar, own.picture, canColour && state.rgb, state.palette);
+      legend(bar, own.picture, canColour && state.rgb, state);
       own.picture.say();
     };
     own.picture.ready.then(() => {
@@ -234,8 +243,9 @@ class LayerView {
     const mine = chain === null || chain === this.step.chain;
     const flat = number && number.letter === letter && (number.shared ?? false) === shared && (!chain || number.chain === chain)
       ? number.flat : null;
+    const own = letter === "error" ? "y" : letter;
     const inPair = pair && mine && !shared ? [pair.left, pair.right].find((side) => side && side[0] === letter) : null;
-    return { marks: mine && !shared ? marks?.[letter] : null, selected: flat, pair: inPair ? inPair[1] : null };
+    return { marks: mine && !shared ? marks?.[own] : null, selected: flat, pair: inPair ? inPair[1] : null };
   }
 
   // After a change of what is chosen: other tiles, outlines, and the number in sight.
@@ -293,11 +303,11 @@ function errorOf(end) {
 }
 
 // The colours and what they mean.
-function legend(host, picture, colours, palette) {
+function legend(host, picture, colours, { palette, each }) {
   host.replaceChildren();
   const lies = make("span", { class: "lies", text: picture.view?.lies ?? "" });
-  if (colours) {
-    host.append(make("span", { text: "red, green, blue as they are" }), lies);
+  if (colours || (each && picture.view?.tiles > 1)) {
+    host.append(make("span", { text: colours ? "red, green, blue as they are" : "0 is white, full colour each tile's largest number" }), lies);
     return;
   }
   const { scale, role } = picture;

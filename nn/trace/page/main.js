@@ -3,6 +3,7 @@
 const state = {
   n: 0, // the example of the batch
   palette: "colour",
+  each: false, // every tile in colours of its own
   rgb: true,
   lit: null, // what is outlined: {marks, number, pair}
   kernels: { by: null, at: 0 },
@@ -34,7 +35,14 @@ const example = make("b");
       make("button", { type: "button", "aria-label": "example before", onclick: turn(-1), text: "\u25c2" }),
       make("button", { type: "button", "aria-label": "next example", onclick: turn(1), text: "\u25b8" })));
   }
-  element("tools").append(select);
+  const each = make("input", {
+    type: "checkbox",
+    onchange: () => {
+      state.each = each.checked;
+      layer.refresh(false);
+    },
+  });
+  element("tools").append(select, make("label", { title: "full colour is the largest number of each tile, not of the whole tensor" }, each, " each tile by itself"));
 }
 
 const strip = new Strip(element("strip"), (step) => go({ step }));
@@ -131,6 +139,7 @@ async function open({ step, number, trail = [] }, { still = false, focus = false
     element("where").textContent = `${step + 1} of ${steps.length}`;
     element("before").disabled = element("first").disabled = step === 0;
     element("next").disabled = element("last").disabled = step === steps.length - 1;
+    document.title = `${where} ${way === "loss" ? "" : way === "back" ? "backward" : "forward"}`.trim();
     said(`${way === "back" ? "backward" : way} ${where}, state ${step + 1} of ${steps.length}`);
   }
   const spec = await explained(steps[step], shown);
@@ -364,7 +373,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  const to = { ArrowRight: now.step + 1, ArrowLeft: now.step - 1, Home: 0, End: steps.length - 1 }[event.key];
+  const to = { ArrowRight: now.step + 1, ArrowLeft: now.step - 1 }[event.key];
   if (to !== undefined) {
     play(false);
     walk(to);

@@ -17,7 +17,7 @@ class Panel {
     host.replaceChildren();
     this.stamp(sum);
     if (spec.trail.length) host.append(this.trail(spec.trail));
-    if (spec.also.length) host.append(this.others(spec.also));
+    if (spec.also.length > 1) host.append(this.others(spec.also));
     host.append(
       make("h2", { tabindex: -1, id: "number", text: spec.title }),
       make("p", { class: "value", text: show(sum.own ? sum.value : sum.computed, spec.digits) }),

@@ -158,9 +158,10 @@ class Picture {
     if (r1 > r0 && s1 > s0) {
       const image = new ImageData(s1 - s0, r1 - r0);
       const pixels = new Uint32Array(image.data.buffer);
+      const scale = this.scaleOf(tile);
       let at = 0;
       for (let r = r0; r < r1; r++) {
-        for (let s = s0; s < s1; s++) pixels[at++] = this.colour(this.view.flat(tile, r, s));
+        for (let s = s0; s < s1; s++) pixels[at++] = this.colour(this.view.flat(tile, r, s), scale);
       }
       if (scratch.width < image.width) scratch.width = image.width;
       if (scratch.height < image.height) scratch.height = image.height;
@@ -183,16 +184,31 @@ class Picture {
     ctx.stroke();
   }
 
-  colour(flat) {
+  // What the strongest colour stands for.
+  scaleOf(tile) {
+    if (!this.each() || this.view.tiles === 1 || this.view.colours) return this.scale || 1;
+    let largest = 0;
+    for (let r = 0; r < this.view.rows; r++) {
+      for (let s = 0; s < this.view.columns; s++) {
+        const size = Math.abs(this.role.get(this.view.flat(tile, r, s)));
+        if (size > largest && size < Infinity) largest = size;
+      }
+    }
+    return largest || 1;
+  }
+
+  colour(flat, scale) {
     if (flat < 0) return 0;
     const { source } = this.role;
     if (this.view.colours) {
-      const byte = (i) => clamp(Math.round(255 * source.get(flat + i)), 0, 255);
+      const { min, max } = source.stats;
+      const [low, wide] = min >= 0 && max <= 1 ? [0, 1] : [min, max - min || 1]; // outside of 0 to 1: stretched
+      const byte = (i) => clamp(Math.round((255 * (source.get(flat + i) - low)) / wide), 0, 255);
       return rgba([byte(0), byte(1), byte(2)]);
     }
     const value = source.get(flat);
     if (Number.isNaN(value)) return NOT_A_NUMBER;
-    return this.palette()[LEVELS + Math.round(LEVELS * clamp(value / (this.scale || 1), -1, 1))];
+    return this.palette()[LEVELS + Math.round(LEVELS * clamp(value / scale, -1, 1))];
   }
 
   // marks: [low, high, step] for each index. The rim of what they cover is outlined.

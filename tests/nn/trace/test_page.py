@@ -233,7 +233,7 @@ def test_arrows_walk_through_every_state_and_the_address_keeps_it(read, rng):
     reader.wait()
     said = reader.go("a:encoder.conv.y[1,2,0,3]")
     address = reader.tab.url
-    reader.tab.keyboard.press("End")
+    reader.tab.keyboard.press("ArrowRight")
     reader.wait()
     assert reader.tab.url != address
     reader.tab.go_back()
