@@ -99,6 +99,7 @@ class Strip {
         call ? reached("forward", call) : stepOf("loss", null, end) <= number));
       item.classList.toggle("came", uses.some(([call]) => call && reached("back", call)));
       item.classList.toggle("off", !uses.some(([, end]) => end === now.end));
+      button.tabIndex = here ? 0 : -1; // the arrows go to the others
       if (here) button.setAttribute("aria-current", "step");
       else button.removeAttribute("aria-current");
       if (here) this.reveal(item);

@@ -33,12 +33,13 @@ class LayerView {
     const chain = end.chain ? make("span", { class: "tag", text: `chain ${end.chain}` }) : null;
     if (!call) {
       const value = make("button", { type: "button", class: "lossvalue", onclick: () => this.choose("loss", 0, {}), text: show(end.value ?? NaN) });
+      const total = make("button", { type: "button", class: "lossvalue", onclick: () => this.choose("total", 0, {}), text: show(told.loss ?? NaN) });
       return [
         make("h1", {}, make("span", { class: "way", text: "loss" }), end.loss, chain),
         this.equations(end.equations),
         make("p", { class: "say" }, LOSS_SAYS),
         make("p", { class: "say" }, `The loss${end.chain ? ` of ${end.chain}` : ""} is `, value,
-          told.ends.length > 1 ? `; that of the step is the sum over the chains, ${show(told.loss ?? NaN)}.` : "."),
+          ...(told.ends.length > 1 ? ["; that of the step is the sum over the chains, ", total, "."] : ["."])),
       ];
     }
     const way = go === "forward" ? `forward ${ARROWS.forward}` : `${ARROWS.back} backward`;
@@ -229,9 +230,9 @@ class LayerView {
     if (weight && !["dx", "dy"].includes(own.letter)) {
       const { norm } = weight.source.stats;
       const parameter = own.letter.slice(1);
-      host.append(make("span", {
+      if (norm) host.append(make("span", {
         title: "length of the gradient by length of the parameter: how fast it would change at a learning rate of 1",
-        text: `|${own.letter}| / |${parameter}| ${norm ? show(stats.norm / norm, 2) : "-"}`,
+        text: `|${own.letter}| / |${parameter}| ${show(stats.norm / norm, 2)}`,
       }));
     }
     if (stats.odd) host.append(make("span", { class: "wrong", text: `${stats.odd.toLocaleString("en")} not finite` }));
@@ -241,8 +242,8 @@ class LayerView {
   highlights({ letter, role, chain, shared }) {
     const { marks, number, pair } = this.state.lit ?? {};
     const mine = chain === null || chain === this.step.chain;
-    const flat = number && number.letter === letter && (number.shared ?? false) === shared && (!chain || number.chain === chain)
-      ? number.flat : null;
+    const same = number && number.letter === letter && (number.shared ? chain || shared : !shared && (!chain || (number.chain ?? this.step.chain) === chain));
+    const flat = same ? number.flat : null;
     const own = letter === "error" ? "y" : letter;
     const inPair = pair && mine && !shared ? [pair.left, pair.right].find((side) => side && side[0] === letter) : null;
     return { marks: mine && !shared ? marks?.[own] : null, selected: flat, pair: inPair ? inPair[1] : null };
@@ -260,6 +261,14 @@ class LayerView {
         const flat = selected ?? (marks ? middleOf(marks, own.role.shape, n) : null);
         if (flat !== null) own.picture.reveal(flat);
       });
+    }
+  }
+
+  // The factors of the product under the pointer are brought into sight.
+  revealPair() {
+    for (const own of this.figures) {
+      const { pair } = this.highlights(own);
+      if (pair !== null) own.picture.reveal(pair);
     }
   }
 
@@ -305,13 +314,13 @@ function errorOf(end) {
 // The colours and what they mean.
 function legend(host, picture, colours, { palette, each }) {
   host.replaceChildren();
+  const { stats } = picture.role.source;
   const lies = make("span", { class: "lies", text: picture.view?.lies ?? "" });
   if (colours || (each && picture.view?.tiles > 1)) {
-    host.append(make("span", { text: colours ? "red, green, blue as they are" : "0 is white, full colour each tile's largest number" }), lies);
+    host.append(make("span", { text: colours ? (stats.min >= 0 && stats.max <= 1 ? "red, green, blue as they are" : "red, green, blue, from min to max") : "full colour: the largest number of each tile" }), lies);
     return;
   }
-  const { scale, role } = picture;
-  const { stats } = role.source;
+  const { scale } = picture;
   const canvas = make("canvas", { width: 129, height: 1, "aria-hidden": "true" });
   const ctx = canvas.getContext("2d");
   const image = ctx.createImageData(129, 1);

@@ -30,8 +30,8 @@ function maps([, rows, columns, channels], n) {
     tiles: channels,
     rows,
     columns,
-    lies: channels > 1 ? "a tile for each channel" : "",
-    label: (c) => `${c}`,
+    lies: "",
+    label: (c) => `c ${c}`,
     flat: (c, r, s) => ((n * rows + r) * columns + s) * channels + c,
     place: (flat) => {
       if (Math.floor(flat / size) !== n) return null;
@@ -50,9 +50,12 @@ function filters([rows, columns, channels, outputs], by, at) {
     tiles: { k: channels, c: outputs, all: channels * outputs }[by],
     rows,
     columns,
-    lies: { k: "a tile for each channel c", c: "a tile for each filter k", all: channels > 1 ? "a row for each filter" : "a tile for each filter" }[by],
+    lies: "",
     multiple: by === "all" ? channels : 1,
-    label: (t) => (by === "all" ? (channels === 1 ? `${t}` : split(t).reverse().join("\u2009\u00b7\u2009")) : `${t}`),
+    label: (t) => {
+      const [c, k] = split(t);
+      return { k: `c ${c}`, c: `k ${k}`, all: channels === 1 ? `k ${k}` : `k${k} c${c}` }[by];
+    },
     flat: (t, r, s) => cell(r, s, ...split(t)),
     place: (flat) => {
       const [r, s, c, k] = unravel(flat, [rows, columns, channels, outputs]);

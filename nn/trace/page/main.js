@@ -42,7 +42,7 @@ const example = make("b");
       layer.refresh(false);
     },
   });
-  element("tools").append(select, make("label", { title: "full colour is the largest number of each tile, not of the whole tensor" }, each, " each tile by itself"));
+  element("tools").append(select, make("label", { title: "full colour is the largest number of each tile, not of the whole tensor" }, each, " tile by tile"));
 }
 
 const strip = new Strip(element("strip"), (step) => go({ step }));
@@ -63,7 +63,11 @@ function ownerOf(step, { chain }) {
   return chain && chain !== step.chain ? callsOf(step.call).find((call) => call.chain === chain) : step.call;
 }
 
+// The loss of a chain, and the total of the step, are no tensors.
+const isLoss = ({ letter }) => letter === "loss" || letter === "total";
+
 function roleOf(step, number) {
+  if (isLoss(number)) return null;
   const owner = ownerOf(step, number);
   return number.shared ? owner.sums[number.letter] : owner.roles[number.letter];
 }
@@ -93,7 +97,7 @@ function address(step, number) {
   const parts = [way, encodeURIComponent(call ? call.label : end.chain)];
   if (number) {
     const from = number.shared ? "sum:" : number.chain ? `${number.chain}:` : "";
-    parts.push(from + (number.letter === "loss" ? "loss" : nameOf(number.letter, number.index)));
+    parts.push(from + (isLoss(number) ? number.letter : nameOf(number.letter, number.index)));
   }
   return `#${parts.join("/")}`;
 }
@@ -109,7 +113,7 @@ function read(hash) {
   const number = {
     letter, shared: from === "sum", chain: from === "sum" ? null : from, index: index ? index.split(",").map(Number) : [],
   };
-  if (letter === "loss") return { step, number: steps[step].call ? null : number };
+  if (isLoss(number)) return { step, number: steps[step].call ? null : number };
   return { step, number: wrong(steps[step], number) ? null : number };
 }
 
@@ -146,7 +150,7 @@ async function open({ step, number, trail = [] }, { still = false, focus = false
   if (turn !== now.turn) return;
   state.lit.marks = spec.marks;
   layer.refresh(true);
-  panel.show({ ...spec, trail, jumpText: shown.letter === "loss" ? "loss" : nameOf(shown.letter, shown.index) });
+  panel.show({ ...spec, trail, jumpText: isLoss(shown) ? spec.sum.name : nameOf(shown.letter, shown.index) });
   if (focus) {
     element("number").focus({ preventScroll: true });
     said(`${spec.title} = ${show(spec.sum.value, 6)}`);
@@ -174,7 +178,7 @@ function aim(step, { letter, index }) {
 }
 
 function flatOf(step, number) {
-  const role = number.letter === "loss" ? null : roleOf(step, number);
+  const role = roleOf(step, number);
   return role ? ravel(number.index, role.shape) : null;
 }
 
@@ -185,7 +189,7 @@ const loaded = (owner, letters) =>
 async function explained(step, number) {
   const { letter, index, shared } = number;
   const owner = ownerOf(step, number);
-  const role = letter === "loss" ? owner.roles.y : roleOf(step, number);
+  const role = roleOf(step, number) ?? owner.roles.y;
   const spec = { context: owner, contexts: {}, also: [], why: "", about: null, marks: null };
   if (!step.call) await endNumber(spec, step.end, letter, index);
   else {
@@ -198,8 +202,8 @@ async function explained(step, number) {
   const used = [role, ...[sum, ...sum.parts.map(([, part]) => part)].flatMap((s) => [s.left?.role, s.right?.role])];
   spec.bits = Math.min(...used.filter(Boolean).map((r) => r.source.bits ?? FRACTION[told.dtype]));
   spec.digits = digitsOf(spec.bits);
-  spec.title = shared || letter === "loss" ? sum.name : `${owner.label ?? endLabel(owner)}.${nameOf(letter, index)}`;
-  const coloured = isPicture(letter, role, step.call) && state.rgb && letter !== "loss";
+  spec.title = shared || isLoss(number) ? sum.name : `${owner.label ?? endLabel(owner)}.${nameOf(letter, index)}`;
+  const coloured = isPicture(letter, role, step.call) && state.rgb && !isLoss(number);
   if (coloured) {
     ["red", "green", "blue"].forEach((name, c) => {
       spec.also.push([name, () => go({ step: now.step, number: { ...number, index: [...index.slice(0, 3), c] } }, { still: true }), c === index[3]]);
@@ -247,7 +251,7 @@ async function handed(spec, call, letter, index, link) {
     spec.context = next;
     spec.why = (WHY[next.kind] ?? {})[there] ?? "";
     const target = { step: stepOf(letter === "x" ? "forward" : "back", next), number: { letter: there, index, chain: null, shared: false } };
-    spec.about = [`${letter} of this layer is ${there} of `, link(next.label, target), ": see it there, with the numbers outlined."];
+    spec.about = [`${letter} of this layer is ${there} of `, link(next.label, target), "; the products are that layer's. There they are outlined."];
   } else if (letter === "x") {
     spec.sum = given(`${call.label}.${nameOf(letter, index)}`, "x of the first layer is what was put in", own);
   } else {
@@ -264,6 +268,9 @@ async function endNumber(spec, end, letter, index) {
   await loaded(end, ["y", "target", "dy"]);
   if (letter === "loss") {
     Object.assign(spec, { sum: explainLoss(end), why: WHY_LOSS });
+  } else if (letter === "total") {
+    await Promise.all(told.ends.map((one) => loaded(one, ["y", "target"])));
+    Object.assign(spec, { sum: explainTotal(), why: WHY_TOTAL, contexts: Object.fromEntries(told.ends.map((one) => [one.chain, one])) });
   } else if (letter === "dy") {
     spec.sum = explainEnd(end, index);
     spec.why = WHY_END;
@@ -279,14 +286,18 @@ async function endNumber(spec, end, letter, index) {
     spec.about = ["It comes out of ", make("button", { type: "button", class: "factor", text: last.label, onclick: () => go(target, { trail: passed(), focus: true }) }), "."];
   }
   const here = (number) => () => go({ step: now.step, number }, { still: true });
-  spec.also.push(["loss", here({ letter: "loss", index: [], chain: null, shared: false }), letter === "loss"]);
+  const whole = (name) => here({ letter: name, index: [], chain: null, shared: false });
+  spec.also.push(["loss", whole("loss"), letter === "loss"]);
+  if (told.ends.length > 1) spec.also.push(["of all chains", whole("total"), letter === "total"]);
   spec.also.push(["dy", here(peak(steps[now.step], "dy")), letter === "dy"]);
 }
 
 // The way by which one came, with the number that one leaves.
 function passed() {
   const shown = now.number ?? usual(steps[now.step]);
-  const name = shown.letter === "loss" ? "loss" : nameOf(shown.letter, shown.index);
+  const { call, end } = steps[now.step];
+  const where = call ? call.name.split(".").at(-1) : endLabel(end);
+  const name = isLoss(shown) ? where : `${where}.${nameOf(shown.letter, shown.index)}`;
   return [...now.trail, { name, address: address(now.step, shown) }];
 }
 
@@ -311,6 +322,7 @@ function point(term) {
   if (state.lit.pair === pair) return;
   state.lit.pair = pair;
   layer.outline();
+  layer.revealPair();
 }
 
 function back(to) {
@@ -324,8 +336,10 @@ function back(to) {
 function jump(text) {
   const clean = text.replaceAll(/\s/g, "");
   const match = /^(?:(.+)\.)?(\w+)\[([\d,]*)\]$/.exec(clean);
-  if (clean === "loss") {
-    go({ step: stepOf("loss", null, steps[now.step].end), number: { letter: "loss", index: [], chain: null, shared: false } }, { focus: true });
+  const loss = told.ends.find((end) => endLabel(end) === clean);
+  if (loss || clean === "loss") {
+    const number = { letter: loss ? "loss" : "total", index: [], chain: null, shared: false };
+    go({ step: stepOf("loss", null, loss ?? steps[now.step].end), number }, { focus: true });
     return null;
   }
   if (!match) return "A number is written like dw[1,2,0,5].";

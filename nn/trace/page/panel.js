@@ -65,7 +65,7 @@ class Panel {
     const text = sum.unknown
       ? `What it is a sum of is known to the layer alone. In Python, @nn.trace.explains teaches it to nn.explain.`
       : sum.formula;
-    const line = make("p", { class: "formula" }, text);
+    const line = make("p", { class: sum.unknown ? "note" : "formula" }, text);
     if (sum.needs) line.append(" ", this.factor(sum.needs[0], sum.needs[1], this.spec.context, "where x comes from"));
     return line;
   }

@@ -4,6 +4,7 @@
 const LEVELS = 256;
 const GAP = 8;
 const LABEL = 13;
+const ROOMY = 230; // pixels of height that small tensors may grow to
 
 // Zero is white, positive goes to orange, negative to blue, which ends darker, so that the two differ without colour as
 // well; or from black to white.
@@ -76,7 +77,13 @@ class Picture {
     const wanted = Math.min((width - GAP) / beside - GAP, tiles === 1 ? width : 200);
     const most = tiles === 1 ? (rows === 1 ? 22 : 16) : Math.max(rows, columns) <= 7 ? 11 : 22;
     const exact = wanted / (tiles === 1 ? columns : Math.max(rows, columns));
-    const fit = Math.min(exact < 4 ? Math.floor(exact * 2) / 2 : Math.floor(exact), most);
+    let fit = Math.min(exact < 4 ? Math.floor(exact * 2) / 2 : Math.floor(exact), most);
+    const room = (cell) => {
+      const beside = Math.floor((width - GAP) / (columns * cell + GAP));
+      const across = beside > multiple ? beside - (beside % multiple) : beside;
+      return across > 0 && Math.ceil(tiles / across) * (rows * cell + LABEL + GAP) + GAP <= ROOMY;
+    };
+    while (fit < 28 && room(fit + 1)) fit++;
     const least = tiles === 1 ? (columns * rows > 4096 ? 6 : 4) : 2;
     this.cell = Math.max(Math.max(fit, least) * this.zoom, 1);
     this.tileWidth = columns * this.cell;
@@ -153,7 +160,10 @@ class Picture {
       ctx.font = "10px system-ui, sans-serif";
       ctx.textBaseline = "alphabetic";
       const label = this.view.label(tile);
-      if (ctx.measureText(label).width <= this.tileWidth + GAP) ctx.fillText(label, x, y - 3);
+      const room = this.tileWidth + GAP - 2;
+      const short = label.replaceAll(/[a-z ]+(?=\d)/g, "");
+      const text = [label, short].find((text) => ctx.measureText(text).width <= room);
+      if (text) ctx.fillText(text, x, y - 3);
     }
     if (r1 > r0 && s1 > s0) {
       const image = new ImageData(s1 - s0, r1 - r0);

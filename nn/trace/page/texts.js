@@ -81,4 +81,5 @@ const WHY = {
 const WHY_SHARED = "Both chains used the same number, so moving it moves both losses: the gradients are added. Nothing " +
   "is averaged, and neither chain overwrites the other.";
 const WHY_LOSS = "The loss is a mean over all outputs: each adds its own share.";
+const WHY_TOTAL = "The step has one loss for each chain, and they are added: so are the gradients of what both use.";
 const WHY_END = "Each output has its share of the mean, so its gradient carries the factor 1 / M.";

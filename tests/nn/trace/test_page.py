@@ -71,10 +71,19 @@ class Reader:
     def panel(self):
         return self.tab.evaluate(
             """() => {
-              const terms = (root) => [...root.querySelectorAll("[data-product]")].map((row) => {
+              const rows = (root) => [...root.querySelectorAll("[data-product]")].map((row) => {
                 const d = row.dataset;
                 return [d.left, Number(d.leftValue), d.right, Number(d.rightValue)];
               });
+              const terms = (root) => { // turns the list's pages
+                const all = rows(root);
+                for (;;) {
+                  const later = root.querySelector("[aria-label='later products']:not(:disabled)");
+                  if (!later) return all;
+                  later.click();
+                  all.push(...rows(root));
+                }
+              };
               const panel = document.getElementById("panel");
               const start = panel.querySelector("[data-start]");
               const parts = [...panel.querySelectorAll("[data-part]")];
@@ -205,10 +214,11 @@ def test_every_kind_of_layer_says_what_explain_says(read, rng, dtype):
 def test_shared_layers_show_each_chain_and_the_sum(read, rng):
     trace = chains(rng)
     reader = read(trace)
-    for number in ("encoder.conv.dw[1,2,0,3]", "encoder.conv.db[2]"):
+    for number in ("encoder.conv.dw[1,2,0,3]", "encoder.conv.db[2]", "loss"):
         terms = nn.explain(trace, number)
         assert set(terms.parts) == {"a", "b"}
         same(reader.go(number), terms)
+    same(reader.go("b:loss"), nn.explain(trace, "b:loss"))
     for number in numbers_of(trace, rng, 1):
         same(reader.go(number), nn.explain(trace, number))
     assert reader.tab.locator("[data-tensor='sum-dw']").count() == 0  # the last one is of a decoder
