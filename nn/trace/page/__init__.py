@@ -27,7 +27,7 @@ from nn.trace.record import Trace
 # In the order in which they need each other.
 SCRIPTS = (
     "format.js", "tensors.js", "terms.js", "texts.js", "layout.js", "picture.js", "chain.js", "panel.js",
-    "layer.js", "main.js",
+    "layer.js", "address.js", "number.js", "main.js",
 )  # fmt: skip
 SLACK = 0.995  # of the size allowed: what an estimate may be off
 ALWAYS = 4096  # numbers: a tensor no larger is never rounded

@@ -122,7 +122,7 @@ class LayerView {
     const call = step.call;
     const canColour = isPicture(letter, role, call);
     const figure = make("figure", { class: "tensor", "data-tensor": (shared ? "sum-" : "") + letter, "data-chain": chain ?? step.chain });
-    const own = { letter, role, chain, shared, scale };
+    const own = { letter, role, chain, shared, figure };
     const view = () => ({
       n: Math.min(state.n, role.shape[0] - 1),
       colours: canColour && state.rgb,
@@ -262,6 +262,12 @@ class LayerView {
         if (flat !== null) own.picture.reveal(flat);
       });
     }
+  }
+
+  // The picture of the chosen number, scrolled into the window.
+  seek() {
+    const own = this.figures.find((one) => this.highlights(one).selected !== null && (one.shared || !this.state.lit.number.shared));
+    own?.figure.scrollIntoView({ block: "nearest" });
   }
 
   // The factors of the product under the pointer are brought into sight.

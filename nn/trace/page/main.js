@@ -1,4 +1,4 @@
-// The page: which state is shown, which number is explained, keys, and the address that holds both.
+// The page: which state is shown, which number is explained, buttons and keys.
 
 const state = {
   n: 0, // the example of the batch
@@ -16,7 +16,7 @@ const now = { step: 0, number: null, trail: [], turn: 0 };
 const element = (id) => document.getElementById(id);
 const said = (text) => (element("said").textContent = text);
 
-const batch = told.ends[0].roles.y.shape[0];
+const batch = Math.max(...told.ends.map((end) => end.roles.y.shape[0]));
 const example = make("b");
 {
   const turn = (by) => () => {
@@ -45,6 +45,9 @@ const example = make("b");
   element("tools").append(select, make("label", { title: "full colour is the largest number of each tile, not of the whole tensor" }, each, " tile by tile"));
 }
 
+const bar = document.querySelector(".top");
+new ResizeObserver(() => document.documentElement.style.setProperty("--top", `${bar.offsetHeight}px`)).observe(bar);
+
 const strip = new Strip(element("strip"), (step) => go({ step }));
 const layer = new LayerView(element("layer"), {
   state,
@@ -52,7 +55,7 @@ const layer = new LayerView(element("layer"), {
   changed: () => (example.textContent = state.n),
   choose: (letter, flat, { chain = null, shared = false }) => {
     const role = roleOf(steps[now.step], { letter, chain, shared });
-    go({ step: now.step, number: { letter, chain, shared, index: role ? unravel(flat, role.shape) : [] } }, { still: true });
+    go({ step: now.step, number: { letter, chain, shared, index: role ? unravel(flat, role.shape) : [] } }, { still: true, clicked: true });
   },
 });
 const panel = new Panel(element("panel"), { follow, point, back, jump });
@@ -87,48 +90,13 @@ function peak(step, letter) {
 }
 
 // To a state, and there to a number. still: the state stays, only the number is another.
-function go({ step, number = null }, { trail = [], still = false, focus = false } = {}) {
+function go({ step, number = null }, { trail = [], ...how } = {}) {
   history.pushState({ trail }, "", address(step, number));
-  open({ step, number, trail }, { still, focus });
+  open({ step, number, trail }, how);
 }
 
-function address(step, number) {
-  const { go: way, call, end } = steps[step];
-  const parts = [way, encodeURIComponent(call ? call.label : end.chain)];
-  if (number) {
-    const from = number.shared ? "sum:" : number.chain ? `${number.chain}:` : "";
-    parts.push(from + (isLoss(number) ? number.letter : nameOf(number.letter, number.index)));
-  }
-  return `#${parts.join("/")}`;
-}
-
-// What an address says; the first state where it says nothing that is here.
-function read(hash) {
-  const [way, label = "", text = ""] = decodeURIComponent(hash.slice(1)).split("/");
-  const step = steps.findIndex((s) => s.go === way && (s.call ? s.call.label : s.end.chain) === label);
-  if (step < 0) return { step: 0, number: null };
-  const match = /^(?:(\w+):)?(\w+?)(?:\[([\d,]*)\])?$/.exec(text);
-  if (!match) return { step, number: null };
-  const [, from = null, letter, index = ""] = match;
-  const number = {
-    letter, shared: from === "sum", chain: from === "sum" ? null : from, index: index ? index.split(",").map(Number) : [],
-  };
-  if (isLoss(number)) return { step, number: steps[step].call ? null : number };
-  return { step, number: wrong(steps[step], number) ? null : number };
-}
-
-// Why there is no such number, or "".
-function wrong(step, number) {
-  const owner = ownerOf(step, number);
-  const role = owner && (number.shared ? owner.sums?.[number.letter] : owner.roles[number.letter]);
-  if (!role) return `${number.letter} is not here; there are ${Object.keys((owner ?? step.end).roles).join(", ")}`;
-  const { shape } = role;
-  if (number.index.length !== shape.length) return `${number.letter} is ${shapeText(shape)}: it takes ${count(shape.length, "index").replace("indexs", "indices")}`;
-  const at = number.index.findIndex((i, d) => !(i >= 0 && i < shape[d]));
-  return at < 0 ? "" : `${number.letter} is ${shapeText(shape)}: ${number.index[at]} lies outside`;
-}
-
-async function open({ step, number, trail = [] }, { still = false, focus = false } = {}) {
+// clicked: in a picture, which then need not be looked for.
+async function open({ step, number, trail = [] }, { still = false, focus = false, clicked = false } = {}) {
   const turn = ++now.turn;
   const same = still && step === now.step && layer.figures.length;
   Object.assign(now, { step, number, trail });
@@ -139,6 +107,8 @@ async function open({ step, number, trail = [] }, { still = false, focus = false
   if (!same) {
     strip.show(step);
     layer.show(steps[step]);
+    const above = document.querySelector("header").offsetHeight;
+    if (turn > 1 && window.scrollY > above) window.scrollTo(0, above);
     const where = call ? call.label : endLabel(end);
     element("where").textContent = `${step + 1} of ${steps.length}`;
     element("before").disabled = element("first").disabled = step === 0;
@@ -155,6 +125,7 @@ async function open({ step, number, trail = [] }, { still = false, focus = false
     element("number").focus({ preventScroll: true });
     said(`${spec.title} = ${show(spec.sum.value, 6)}`);
   }
+  if (number && !clicked) layer.seek();
   await Promise.all(layer.figures.map(({ picture }) => picture.ready));
   if (turn !== now.turn) return;
   document.body.dataset.state = location.hash || "#";
@@ -180,116 +151,6 @@ function aim(step, { letter, index }) {
 function flatOf(step, number) {
   const role = roleOf(step, number);
   return role ? ravel(number.index, role.shape) : null;
-}
-
-const loaded = (owner, letters) =>
-  Promise.all(letters.filter((letter) => owner.roles[letter]).map((letter) => owner.roles[letter].load()));
-
-// Everything that the panel says of a number: its sum, where its factors are from, what else there is.
-async function explained(step, number) {
-  const { letter, index, shared } = number;
-  const owner = ownerOf(step, number);
-  const role = roleOf(step, number) ?? owner.roles.y;
-  const spec = { context: owner, contexts: {}, also: [], why: "", about: null, marks: null };
-  if (!step.call) await endNumber(spec, step.end, letter, index);
-  else {
-    const letters = ["x", "y", "dy", "dx", ...Object.keys(owner.parameters), letter];
-    const all = shared ? callsOf(owner) : [owner];
-    await Promise.all([role.load(), ...all.map((call) => loaded(call, letters))]);
-    await callNumber(spec, step, owner, number, all);
-  }
-  const { sum } = spec;
-  const used = [role, ...[sum, ...sum.parts.map(([, part]) => part)].flatMap((s) => [s.left?.role, s.right?.role])];
-  spec.bits = Math.min(...used.filter(Boolean).map((r) => r.source.bits ?? FRACTION[told.dtype]));
-  spec.digits = digitsOf(spec.bits);
-  spec.title = shared || isLoss(number) ? sum.name : `${owner.label ?? endLabel(owner)}.${nameOf(letter, index)}`;
-  const coloured = isPicture(letter, role, step.call) && state.rgb && !isLoss(number);
-  if (coloured) {
-    ["red", "green", "blue"].forEach((name, c) => {
-      spec.also.push([name, () => go({ step: now.step, number: { ...number, index: [...index.slice(0, 3), c] } }, { still: true }), c === index[3]]);
-    });
-  }
-  return spec;
-}
-
-async function callNumber(spec, step, call, number, all) {
-  const { letter, index, shared } = number;
-  const name = nameOf(letter, index);
-  const kind = WHY[call.kind] ?? {};
-  const link = (text, target) => make("button", { type: "button", class: "factor", text, onclick: () => go(target, { trail: passed(), focus: true }) });
-  if (letter in call.parameters) {
-    spec.sum = given(`${call.label}.${name}`, `${letter} is a parameter: it was set before the step`, call.roles[letter].at(...index));
-    const gradient = { letter: `d${letter}`, index, chain: null, shared: isShared(call) };
-    spec.about = ["Training changes it against its gradient, ", link(nameOf(`d${letter}`, index), { step: stepOf("back", call), number: gradient }), "."];
-  } else if (shared) {
-    spec.sum = explainShared(all, letter, index);
-    for (const one of all) spec.contexts[one.chain] = one;
-    spec.marks = spec.sum.parts.find(([chain]) => chain === step.chain)?.[1].marks;
-    spec.why = WHY_SHARED;
-  } else if (letter === "x" || letter === "dy") {
-    await handed(spec, call, letter, index, link);
-  } else {
-    spec.sum = explainCall(call, letter, index);
-    spec.why = kind[letter] ?? "";
-    if (call === step.call) spec.marks = spec.sum.marks;
-  }
-  const others = step.go === "forward" ? ["y"] : ["dx", ...Object.keys(call.parameters).map((p) => `d${p}`)];
-  for (const other of others) {
-    spec.also.push([other, () => go({ step: now.step, number: peak(steps[now.step], other) }, { still: true }), other === letter]);
-  }
-}
-
-// x is y of the layer before, dy is dx of the one behind: their products are the neighbour's.
-async function handed(spec, call, letter, index, link) {
-  const { way, place, end } = call;
-  const next = letter === "x" ? way[place - 1] : way[place + 1];
-  const there = letter === "x" ? "y" : "dx";
-  const own = call.roles[letter].at(...index);
-  if (next) {
-    await loaded(next, ["x", "y", "dy", "dx", ...Object.keys(next.parameters)]);
-    spec.sum = explainCall(next, there, index);
-    spec.context = next;
-    spec.why = (WHY[next.kind] ?? {})[there] ?? "";
-    const target = { step: stepOf(letter === "x" ? "forward" : "back", next), number: { letter: there, index, chain: null, shared: false } };
-    spec.about = [`${letter} of this layer is ${there} of `, link(next.label, target), "; the products are that layer's. There they are outlined."];
-  } else if (letter === "x") {
-    spec.sum = given(`${call.label}.${nameOf(letter, index)}`, "x of the first layer is what was put in", own);
-  } else {
-    await loaded(end, ["y", "target", "dy"]);
-    spec.sum = explainEnd(end, index);
-    spec.context = end;
-    spec.why = WHY_END;
-    const target = { step: stepOf("loss", null, end), number: { letter: "dy", index, chain: null, shared: false } };
-    spec.about = ["dy of the last layer comes from ", link("the loss", target), "."];
-  }
-}
-
-async function endNumber(spec, end, letter, index) {
-  await loaded(end, ["y", "target", "dy"]);
-  if (letter === "loss") {
-    Object.assign(spec, { sum: explainLoss(end), why: WHY_LOSS });
-  } else if (letter === "total") {
-    await Promise.all(told.ends.map((one) => loaded(one, ["y", "target"])));
-    Object.assign(spec, { sum: explainTotal(), why: WHY_TOTAL, contexts: Object.fromEntries(told.ends.map((one) => [one.chain, one])) });
-  } else if (letter === "dy") {
-    spec.sum = explainEnd(end, index);
-    spec.why = WHY_END;
-    spec.marks = spec.sum.marks;
-  } else if (letter === "target") {
-    spec.sum = given(`${endLabel(end)}.${nameOf("target", index)}`, "the target is what was asked for", end.roles.target.at(...index));
-  } else {
-    const last = end.way.at(-1);
-    await loaded(last, ["x", "y", "dy", "dx", ...Object.keys(last.parameters)]);
-    spec.sum = explainCall(last, "y", index);
-    spec.context = last;
-    const target = { step: stepOf("forward", last), number: { letter: "y", index, chain: null, shared: false } };
-    spec.about = ["It comes out of ", make("button", { type: "button", class: "factor", text: last.label, onclick: () => go(target, { trail: passed(), focus: true }) }), "."];
-  }
-  const here = (number) => () => go({ step: now.step, number }, { still: true });
-  const whole = (name) => here({ letter: name, index: [], chain: null, shared: false });
-  spec.also.push(["loss", whole("loss"), letter === "loss"]);
-  if (told.ends.length > 1) spec.also.push(["of all chains", whole("total"), letter === "total"]);
-  spec.also.push(["dy", here(peak(steps[now.step], "dy")), letter === "dy"]);
 }
 
 // The way by which one came, with the number that one leaves.
@@ -332,36 +193,6 @@ function back(to) {
   go(target, { trail: now.trail.slice(0, to), still: target.step === now.step, focus: true });
 }
 
-// "dw[1,2,0,5]", or a:encoder.conv1.dw[1,2,0,5]; says why where there is no such number.
-function jump(text) {
-  const clean = text.replaceAll(/\s/g, "");
-  const match = /^(?:(.+)\.)?(\w+)\[([\d,]*)\]$/.exec(clean);
-  const loss = told.ends.find((end) => endLabel(end) === clean);
-  if (loss || clean === "loss") {
-    const number = { letter: loss ? "loss" : "total", index: [], chain: null, shared: false };
-    go({ step: stepOf("loss", null, loss ?? steps[now.step].end), number }, { focus: true });
-    return null;
-  }
-  if (!match) return "A number is written like dw[1,2,0,5].";
-  const [, label, letter, numbers] = match;
-  const index = numbers ? numbers.split(",").map(Number) : [];
-  let { step } = now;
-  let shared = Boolean(now.number?.shared && letter === now.number.letter);
-  if (label) {
-    const end = told.ends.find((e) => endLabel(e) === label);
-    const call = told.calls.find((c) => c.label === label) ?? told.calls.find((c) => c.name === label);
-    if (!end && !call) return `There is no layer ${label}.`;
-    const goes = letter[0] === "d" && letter.length > 1 ? "back" : "forward";
-    step = end ? stepOf("loss", null, end) : stepOf(goes, call);
-    shared = Boolean(call && letter in call.sums && call.label !== label);
-  }
-  const number = { letter, index, chain: null, shared };
-  const why = wrong(steps[step], number);
-  if (why) return why;
-  go({ step, number }, { still: step === now.step, focus: true });
-  return null;
-}
-
 const walk = (step) => {
   if (step >= 0 && step < steps.length && step !== now.step) go({ step });
 };
@@ -402,12 +233,10 @@ window.addEventListener("popstate", () => {
   open({ ...read(location.hash), trail: history.state?.trail ?? [] });
 });
 
-const bar = document.querySelector(".top");
-new ResizeObserver(() => document.documentElement.style.setProperty("--top", `${bar.offsetHeight}px`)).observe(bar);
-
 element("facts").textContent = facts();
 sayKept();
-open({ ...read(location.hash), trail: history.state?.trail ?? [] });
+if ("DecompressionStream" in window) open({ ...read(location.hash), trail: history.state?.trail ?? [] });
+else element("layer").textContent = "This page needs a browser of 2023 or newer: its numbers are compressed, and this one cannot unpack them.";
 
 function facts() {
   const layers = new Set(told.calls.map((call) => call.name)).size;

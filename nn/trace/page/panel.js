@@ -4,8 +4,8 @@ const PAGE = 200; // products in the list at a time
 
 class Panel {
   // follow(letter, index, context): to where a factor comes from. point(term): outlines the two factors in the pictures.
-  constructor(host, { follow, point, back, jump, choose }) {
-    Object.assign(this, { host, follow, point, back, jump, choose });
+  constructor(host, { follow, point, back, jump }) {
+    Object.assign(this, { host, follow, point, back, jump });
     this.order = "size";
   }
 

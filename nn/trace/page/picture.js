@@ -224,8 +224,10 @@ class Picture {
   // marks: [low, high, step] for each index. The rim of what they cover is outlined.
   drawMarks(ctx) {
     const { marks, selected, pair } = this.highlights();
-    if (marks) this.drawRegion(ctx, marks);
     const size = Math.max(this.cell, 7);
+    const single = marks?.every(([low, high]) => low === high) ? this.placeOf(ravel(marks.map(([low]) => low), this.role.shape)) : null;
+    if (single) this.ring(ctx, single, size, 1.5, false);
+    else if (marks) this.drawRegion(ctx, marks);
     for (const [flat, width] of [[pair, 3], [selected, 2.5]]) {
       const place = flat === null || flat === undefined ? null : this.placeOf(flat);
       if (place) this.ring(ctx, place, size, width, flat === pair);
@@ -328,8 +330,11 @@ class Picture {
     ctx.setLineDash([3, 3]);
     ctx.strokeStyle = "#111";
     ctx.lineWidth = 1;
-    const [w, h] = [columns[1] - columns[0] + 1, rows[1] - rows[0] + 1];
-    ctx.strokeRect(x + columns[0] * this.cell, y + rows[0] * this.cell, w * this.cell, h * this.cell);
+    const most = GAP - 2; // no further than to the next tile
+    const reach = ([low, high], size) =>
+      [Math.max(low * this.cell, -most), Math.min((high + 1) * this.cell, size * this.cell + most)];
+    const [[left, right], [top, bottom]] = [reach(columns, shape[2]), reach(rows, shape[1])];
+    ctx.strokeRect(x + left, y + top, right - left, bottom - top);
     ctx.setLineDash([]);
   }
 

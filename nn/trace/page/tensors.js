@@ -71,10 +71,6 @@ class Source {
     return Math.min(...madeFrom(made).map((id) => sources[id].bits));
   }
 
-  get exact() {
-    return this.own && this.bits >= FRACTION[this.dtype];
-  }
-
   // Decimal digits worth showing.
   get digits() {
     return digitsOf(this.bits);

@@ -205,7 +205,7 @@ def numbers_of(trace, rng, count):
 def test_every_kind_of_layer_says_what_explain_says(read, rng, dtype):
     trace = step(dtype, rng)
     reader = read(trace)
-    for number in numbers_of(trace, rng, 2):
+    for number in numbers_of(trace, rng, 2 if dtype == np.float32 else 1):
         same(reader.go(number), nn.explain(trace, number))
     same(reader.go("loss"), nn.explain(trace, "loss"))
     same(reader.go("loss.dy[1,0,1,0]"), explain_end(trace.ends[0], (1, 0, 1, 0)))
