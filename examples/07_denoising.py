@@ -215,15 +215,16 @@ for i, name in enumerate((*names, "network")):
             color=(course.GREY, course.PURPLE, course.GREEN, course.ORANGE, course.BLUE)[i], label=name)  # fmt: skip
 ax.set(xlabel="σ of the noise (white - black = 1)", ylabel="PSNR of held-out digits, dB")
 ax.set_xticks(ALL)
-ax.set_title("The stronger the noise, the more it helps to know what a digit is")
+ax.set_title("Knowing what a digit looks like helps at every level, most in the middle")
 ax.legend(loc="upper right")
 lesson.save(figure, "levels")
 
 # %% [markdown]
-# The network is ahead everywhere, by more than 3 dB from σ = 0.3 to 0.6. Where the noise is weak its lead is smaller, 2
-# dB at 0.2 and less than 1 at 0.1: there non-local means finds enough to go by in the picture itself. Where the noise
-# is strong, the picture says little, and the filters can only blur. The network fills in what it knows: strokes are
-# dark or they are not, they have a certain width, and they go on.
+# The network is ahead everywhere, by more than 3 dB from σ = 0.3 on. Where the noise is weak its lead is smaller, 2
+# dB at 0.2 and less than 1 at 0.1: there non-local means finds enough to go by in the picture itself. In the middle
+# the filters can only blur, and the network fills in what it knows: strokes are dark or they are not, they have a
+# certain width, and they go on. At the right end the lead shrinks again: where hardly anything is left to see, nobody
+# sees much.
 #
 # ## A photograph
 # Now the same noise on something else: a cup of coffee, cut into patches of 28 x 28 pixels. The filters get settings
