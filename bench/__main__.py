@@ -5,6 +5,10 @@ step       a training step: time by preset, against PyTorch where it is installe
 flat       the memory of a process that trains, over 100,000 steps, as a plot
 fuzz_checkpoint   20,000 mutated checkpoints: refused or right, quick, in little memory
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
+lessons    the lessons of examples/ in full: times and numbers (examples/README.md)
+startup    importing, and the first step: nothing compiled yet, everything compiled
+warp       a training batch, beside OpenCV's remap and beside a step
+convert    frames a second of a conversion
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
@@ -23,6 +27,10 @@ NAMES = (
     "extract",
     "flat",
     "fuzz_checkpoint",
+    "convert",
+    "startup",
+    "warp",
+    "lessons",
     "memory",
     "mutation",
     "picture",

@@ -247,6 +247,33 @@ def model(
     print(stages.describe_model(preset, batch_size))
 
 
+@app.command()
+def trace(
+    out: Annotated[Path, typer.Option(help="The page to write (.html).")],
+    run: Annotated[
+        Path | None, typer.Option(help="A trained run; an untrained network unless given.")
+    ] = None,
+    a: Annotated[
+        list[Path] | None, typer.Option(help="Faces of A; rendered heads unless given.")
+    ] = None,
+    b: Annotated[list[Path] | None, typer.Option(help="Faces of B.")] = None,
+    faces: Annotated[int, typer.Option(help="Faces of each side in the step.")] = 2,
+    preset: PresetOption = "tiny",
+) -> None:
+    """Write one training step as a page to walk through: every number, and the products that made it.
+
+    Forward and backward, layer by layer; the encoder shows its gradient from A, its gradient from B, and their sum.
+    The page needs nothing else, and no network. --preset is for a network without --run.
+
+        swap trace --out step.html
+        swap trace --run out/heads/run --out step.html
+        swap trace --run out/mine/run --a out/mine/faces_a --b out/mine/faces_b --out step.html
+    """
+    with bars() as progress:
+        step = stages.trace_run(run, preset, a or [], b or [], faces, out, progress)
+    say(f"{out}: {len(step.names)} layers, {len(step.calls)} calls, the loss is {step.loss:.4g}")
+
+
 def main() -> None:
     """The console command. What a person can put right is one sentence and exit status 2."""
     try:

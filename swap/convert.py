@@ -10,12 +10,15 @@
 Frames without a face pass unchanged. Size, frame rate, timestamps and sound are the source's.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 
@@ -36,12 +39,15 @@ from swap.faces.detect import Detector
 from swap.faces.extract import source_digest
 from swap.faces.records import read_alignments
 from swap.model import FACE_SIZE
+from swap.pieces import PieceWriter
 from swap.provenance import Mark, SourceType
 from swap.run import TrainedRun
-from swap.video import Frame, VideoWriter, probe, read_frames
+from swap.unfinished import Found, Unfinished, unfinished
+from swap.video import Frame, VideoInfo, probe, read_frames
 
 TOOL = "latentface swap convert"
-BATCH = 16
+BATCH, BATCH_PIXELS = 16, 1 << 26
+CRF = 17  # without x264's macroblock tree (swap/pieces.py) no worse than 16 with it
 CROP = 256  # the stored crop's size: frames go the way that training faces went
 
 # The mask, in eye distances of the aligned face: an ellipse from above the brows to the chin and from cheek to
@@ -65,13 +71,15 @@ COLOUR_FRAMES = 64  # of the video, evenly spread, from which the match is made
 @dataclass(frozen=True)
 class ConvertReport:
     """frames written; swapped: those with a face; passed: numbers of the frames left as they were;
-    several: frames with more than one face, of which the largest was swapped; skipped: what could not be decoded."""
+    several: frames with more than one face, of which the largest was swapped; skipped: what could not be decoded;
+    kept: how many of the frames an interrupted conversion had written already."""
 
     frames: int
     swapped: int
     passed: list[int]
     several: int
     skipped: list[tuple[str, str]]
+    kept: int = 0
 
 
 def face_mask(size: int, widths: np.ndarray | None = None) -> np.ndarray:
@@ -147,6 +155,15 @@ class ColourShift:
             shift = shift + wanted - reached
         return cls(mean, shift, gain)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON keeps it, every bit."""
+        return {"mean": self.mean.tolist(), "shift": self.shift.tolist(), "gain": self.gain}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ColourShift":
+        """The inverse of `to_dict`."""
+        return cls(np.array(values["mean"]), np.array(values["shift"]), values["gain"])
+
     def apply(self, faces: np.ndarray) -> np.ndarray:
         """Matched copy of faces (..., 3) in [0, 1], clipped to [0, 1], float32."""
         faces = self.mean + self.gain * (faces - self.mean)
@@ -180,13 +197,18 @@ def convert(
     beside: Path | None = None,
     detector: Detector | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    afresh: bool = False,
 ) -> ConvertReport:
     """Writes ``source`` with every face swapped to ``to`` ("a" or "b") as the video ``out``.
 
     faces: an extraction folder of the same video, whose landmarks are used in place of detection. stop: only
     the first ``stop`` frames. beside: a second video to write, with the original on the left. Either may be None.
-    progress(what, done, total). Raises UserError where the source cannot be read, has no face, or is the file to be
-    written, or ``faces`` belongs to another video; nothing is then written.
+    progress(what, done, total). Until it is complete, what is done is kept beside the output (swap/unfinished.py):
+    after Ctrl-C, a crash or a power cut the same call goes on, and ends with the same file. afresh: what another
+    conversion left there is thrown away; without it, it is refused.
+
+    Raises UserError where the source cannot be read, has no face, or is the file to be written, ``faces`` belongs to
+    another video, or the work left beside the output is that of another conversion; nothing is then written.
     """
     progress = progress or (lambda what, done, total: None)
     info = probe(source)
@@ -195,58 +217,103 @@ def convert(
             raise UserError(f"{path} is a folder; give --out the name of a file, such as swap.mp4")
         if path is not None and path.exists() and path.samefile(source):
             raise UserError(f"{path} is the video to be converted; give --out another name")
-    landmarks, several = (
-        _recorded(source, faces, stop)
-        if faces
-        else _detect(source, stop, detector or Detector(), progress)
-    )
-    if not landmarks:
-        raise UserError(f"no face was found in any frame of {source}, so there is nothing to swap")
-    frames = np.array(sorted(landmarks))
-    smooth = smooth_landmarks(np.array([landmarks[f] for f in frames]), frames)
-    where = dict(zip(frames.tolist(), smooth, strict=True))
+    digest = source_digest(source)
+    detector = None if faces else detector or Detector()
+    landmarks, several = _recorded(source, digest, faces, stop) if faces else ({}, 0)
+    settings = {
+        "source": source.name,
+        "source_sha256": digest,
+        "model_sha256": run.fingerprint,
+        "crop": run.crop.to_dict(),
+        "to": to,
+        "frames": stop,
+        "faces": _digest(landmarks) if faces else detector.describe(),
+        "made": [path is not None for path in (out, beside)],
+        "libraries": {"av": av.__version__, "opencv": cv2.__version__},
+    }
+    with unfinished(out or beside, settings, afresh=afresh) as work:
+        if detector is not None:
+            landmarks, several = _detect(source, stop, detector, work, progress)
+        if not landmarks:
+            work.discard()
+            raise UserError(
+                f"no face was found in any frame of {source}, so there is nothing to swap"
+            )
+        frames = np.array(sorted(landmarks))
+        smooth = smooth_landmarks(np.array([landmarks[f] for f in frames]), frames)
+        where = dict(zip(frames.tolist(), smooth, strict=True))
+        if (kept := work.colours()) is not None:
+            colours = ColourShift.from_dict(kept)
+        else:
+            colours = _colours_of(source, where, run, to)
+            work.keep_colours(colours.to_dict())
+        with ExitStack() as stack:
+            writers = [
+                stack.enter_context(
+                    PieceWriter(
+                        path,
+                        work.folder,
+                        name,
+                        fps=info.fps,
+                        width=info.width * pictures,
+                        height=info.height,
+                        audio_from=source if info.has_audio else None,
+                        sample_aspect_ratio=info.sample_aspect_ratio,
+                        mark=conversion_mark(run, to, stop),
+                        cut_sound=stop is not None,
+                        crf=CRF,
+                    )
+                )
+                if path is not None
+                else None
+                for path, name, pictures in ((out, "out", 1), (beside, "beside", 2))
+            ]
+            return _write(source, writers, info, where, several, run, to, colours, stop, progress)
 
+
+def _write(
+    source: Path,
+    writers: list[PieceWriter | None],
+    info: VideoInfo,
+    where: dict[int, np.ndarray],
+    several: int,
+    run: TrainedRun,
+    to: str,
+    colours: ColourShift,
+    stop: int | None,
+    progress: Callable[[str, int, int], None],
+) -> ConvertReport:
+    """The last round over the video: swap, and write the frame alone and beside its original."""
     skipped: list[tuple[str, str]] = []
     passed: list[int] = []
-    swapped = done = 0
-    colours = _colours_of(source, where, run, to)
-    mark = conversion_mark(run, to, stop)
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(
-                VideoWriter(
-                    path,
-                    fps=info.fps,
-                    width=info.width * pictures,
-                    height=info.height,
-                    audio_from=source if info.has_audio else None,
-                    sample_aspect_ratio=info.sample_aspect_ratio,
-                    mark=mark,
-                    cut_sound=stop is not None,
-                )
-            )
-            if path is not None
-            else None
-            for path, pictures in ((out, 1), (beside, 2))
-        ]
-        total = min(info.frames, stop or info.frames)
-        stream = read_frames(
-            source, stop=stop, on_skip=lambda name, why: skipped.append((name, why))
-        )
-        while batch := list(islice(stream, BATCH)):
-            made = _swap_batch(batch, where, run, to, colours)
-            for frame, image in zip(batch, made, strict=True):
-                if frame.index in where:
-                    swapped += 1
-                else:
-                    passed.append(frame.index)
-                pair = np.concatenate([frame.image, image], axis=1) if beside else image
-                for writer, picture in zip(writers, (image, pair), strict=True):
-                    if writer is not None:
-                        writer.write(picture, frame.pts, frame.time_base)
-            done += len(batch)
-            progress("converting", done, max(done, total))
-    return ConvertReport(done, swapped, passed, several, skipped)
+    done = 0
+    kept = min(writer.kept for writer in writers if writer is not None)
+    total = min(info.frames, stop or info.frames)
+    stream = read_frames(source, stop=stop, on_skip=lambda name, why: skipped.append((name, why)))
+    while batch := list(islice(stream, frames_at_once(info))):
+        done += len(batch)
+        passed += [frame.index for frame in batch if frame.index not in where]
+        # `kept` is a whole number of pieces, and a piece of batches.
+        made = None if done <= kept else _swap_batch(batch, where, run, to, colours)
+        for frame, image in zip(batch, made or batch, strict=True):
+            for writer, pictures in zip(writers, (1, 2), strict=True):
+                if writer is None:
+                    continue
+                if made is None:
+                    writer.pass_over(frame.pts, frame.time_base)
+                    continue
+                pair = image if pictures == 1 else np.concatenate([frame.image, image], axis=1)
+                writer.write(pair, frame.pts, frame.time_base)
+        progress("converting", done, max(done, total))
+    return ConvertReport(done, done - len(passed), passed, several, skipped, min(kept, done))
+
+
+def frames_at_once(info: VideoInfo) -> int:
+    """BATCH, or the power of 2 below it whose frames have at most BATCH_PIXELS: a piece is a multiple of it."""
+    count = BATCH
+    while count > 1 and count * info.width * info.height > BATCH_PIXELS:
+        count //= 2
+    return count
 
 
 def _swap_batch(
@@ -312,25 +379,37 @@ def _detect(
     source: Path,
     stop: int | None,
     detector: Detector,
+    work: Unfinished,
     progress: Callable[[str, int, int], None],
 ) -> tuple[dict[int, np.ndarray], int]:
     """Landmarks (5, 2) of the largest face by frame, and how many frames had several."""
-    landmarks, several = {}, 0
     total = probe(source).frames
     total = min(total, stop or total)
-    for done, frame in enumerate(read_frames(source, stop=stop), start=1):
-        found = detector.find(frame.image)
-        if found:
-            landmarks[frame.index] = detector.refine(frame.image, found[0]).landmarks
-            several += len(found) > 1
-        progress("looking for faces", done, max(done, total))
-    return landmarks, several
+    if work.colours() is None:  # else the search had come to its end
+        for done, frame in enumerate(read_frames(source, stop=stop), start=1):
+            if frame.index not in work.found:
+                faces = detector.find(frame.image)
+                largest = detector.refine(frame.image, faces[0]).landmarks if faces else None
+                work.add_landmarks(frame.index, Found(len(faces), largest))
+            progress("looking for faces", done, max(done, total))
+    landmarks = {i: found.landmarks for i, found in work.found.items() if found.faces}
+    return landmarks, sum(found.faces > 1 for found in work.found.values())
 
 
-def _recorded(source: Path, faces: Path, stop: int | None) -> tuple[dict[int, np.ndarray], int]:
+def _digest(landmarks: dict[int, np.ndarray]) -> str:
+    """sha256 of recorded landmarks: deleting a crop changes what is swapped."""
+    whole = hashlib.sha256()
+    for frame, points in sorted(landmarks.items()):
+        whole.update(f"{frame} {points.tolist()}\n".encode())
+    return whole.hexdigest()
+
+
+def _recorded(
+    source: Path, digest: str, faces: Path, stop: int | None
+) -> tuple[dict[int, np.ndarray], int]:
     """The same from the records of an extraction of ``source``."""
     header, alignments = read_alignments(faces)
-    if header["source_sha256"] != source_digest(source):
+    if header["source_sha256"] != digest:
         raise UserError(
             f"the faces in {faces} were extracted from {header['source']}, which is not {source}; "
             "leave --faces out, and they are looked for"

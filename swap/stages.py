@@ -224,7 +224,8 @@ def convert_video(
 ) -> None:
     """Writes ``video`` with the face swapped to ``to`` as ``out``, and with the original on the left as ``beside``.
 
-    reuse: videos that this very run has made before are left as they are.
+    reuse: videos that this very run has made before are left as they are, and what is unfinished of another run
+    is thrown away.
     """
     from swap.convert import conversion_mark, convert
     from swap.model import SIDES
@@ -262,9 +263,12 @@ def convert_video(
         stop=stop,
         beside=beside,
         progress=show,
+        afresh=reuse,
     )
     written = " and ".join(str(path) for path in (out, beside) if path is not None)
     say(f"{written}: {report.frames:,} frames, the face swapped in {report.swapped:,}")
+    if report.kept:
+        say(f"  {report.kept:,} frames of them were written before it was interrupted")
     if report.passed:
         say(f"  left as they were, no face found: {_some(report.passed)}")
     if report.several:
@@ -407,6 +411,53 @@ def evaluate_recorded(
     facts = {"steps": trained.facts["steps"], "model_sha256": trained.fingerprint}
     _write_metrics(out, rebuilt.to_json() | {"overlap": found.to_json()} | facts)
     return Group(real_report(rebuilt), overlap_report(found))
+
+
+def trace_run(
+    run: Path | None,
+    preset: str,
+    a: Sequence[Path],
+    b: Sequence[Path],
+    count: int,
+    out: Path,
+    show: Show,
+) -> Any:
+    """Writes one training step of a run, or of an untrained network, as a page; returns the trace."""
+    from nn.files import why_not
+    from swap.data import FaceSet, even_spread
+    from swap.data.faces import stored_side
+    from swap.evaluate.rendered import Rendered
+    from swap.faces.align import CropDefinition
+    from swap.model import FACE_SIZE, SwapModel, get_preset
+    from swap.run import open_run
+    from swap.step import trace_step
+
+    if count < 1:
+        raise UserError(f"--faces must be at least 1, not {count}")
+    if bool(a) != bool(b):
+        raise UserError("a step needs faces of both sides: give --a and --b, or neither")
+    if reason := why_not(out):
+        raise UserError(f"{out} cannot be written: {reason}")
+    trained = open_run(run) if run is not None else None
+    model = trained.model if trained else SwapModel(get_preset(preset))
+    if a:
+        sets = {side: FaceSet.load(folders) for side, folders in (("a", a), ("b", b))}
+        faces = {
+            side: each.squares(even_spread(len(each), count), FACE_SIZE)
+            for side, each in sets.items()
+        }
+    else:
+        known = trained.facts.get("studio") if trained else None
+        if trained and known is None:
+            raise UserError(f"{run} was trained on recordings: name faces with --a and --b")
+        rendered = Rendered.from_dict(known) if known else Rendered("heads", "a", "b", 25, 0)
+        stored = stored_side(FACE_SIZE, CropDefinition().margin)
+        faces = rendered.test(stored, show, count).faces
+    trace = trace_step(model, faces)
+    show("writing the page", 0, 1)
+    trace.html(out)
+    show("writing the page", 1, 1)
+    return trace
 
 
 def landmarks_of(faces: "FaceSet") -> "np.ndarray":

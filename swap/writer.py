@@ -1,6 +1,6 @@
 """Frames to a file: H.264 in mp4, the source's timestamps and sound kept, whole or not at all."""
 
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -8,6 +8,7 @@ from typing import Self
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import (
     ColorPrimaries,
     ColorRange,
@@ -23,6 +24,7 @@ from swap.files import atomic_path
 from swap.provenance import Mark, mark_file
 from swap.sound import Soundtrack, add_sound
 
+CODEC = "libx264"
 # The mp4 muxer counts the ticks from one frame to the next in 31 bits.
 FINEST_TIME_BASE = Fraction(1, 1_000_000)
 
@@ -79,7 +81,7 @@ class VideoWriter:
                 f"{self.path} is the video that is being read; choose another name for the output."
             )
         with ExitStack() as stack:
-            self._temporary = stack.enter_context(atomic_path(self.path))
+            self._temporary = stack.enter_context(self._place())
             try:
                 self._output = av.open(
                     str(self._temporary.absolute()),
@@ -102,11 +104,19 @@ class VideoWriter:
             self._stack = stack.pop_all()
         return self
 
+    def _place(self) -> AbstractContextManager[Path]:
+        """Where the file is written before it gets its name."""
+        return atomic_path(self.path, durable=True)
+
     def _add_stream(self) -> VideoStream:
-        stream = self._output.add_stream(
-            "libx264", rate=self.fps, options={"crf": str(self.crf), "preset": "medium"}
-        )
-        context = stream.codec_context
+        stream = self._output.add_stream(CODEC, rate=self.fps, options=self._options())
+        self._set_up(stream.codec_context)
+        return stream
+
+    def _options(self) -> dict[str, str]:
+        return {"crf": str(self.crf), "preset": "medium"}
+
+    def _set_up(self, context: VideoCodecContext) -> None:
         context.width, context.height = self.width, self.height
         context.pix_fmt = "yuv444p" if self.width % 2 or self.height % 2 else "yuv420p"
         context.sample_aspect_ratio = self.sample_aspect_ratio
@@ -115,7 +125,6 @@ class VideoWriter:
         context.color_primaries = ColorPrimaries.BT709
         context.color_trc = ColorTrc.BT709
         context.color_range = ColorRange.MPEG
-        return stream
 
     def write(
         self, rgb: np.ndarray, pts: int | None = None, time_base: Fraction | None = None
@@ -133,6 +142,15 @@ class VideoWriter:
                 f"frame {self.frames} is {found} pixels, but the video {self.path} is "
                 f"{self.width}x{self.height}: all frames of a video must have one size."
             )
+        at = self._next_tick(pts, time_base)
+        try:
+            self._encode(self._converted(rgb, at), at)
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+        self.frames += 1
+
+    def _next_tick(self, pts: int | None, time_base: Fraction | None) -> int:
+        """When the next frame is shown, in ticks of the output; rises with every call."""
         context = self._stream.codec_context
         if self._last_pts is None:
             tick = time_base or 1 / self.fps
@@ -148,6 +166,12 @@ class VideoWriter:
             at = self._last_pts + spacing if self._last_pts is not None else 0
         if self._last_pts is not None:
             at = max(at, self._last_pts + 1)
+        self._last_pts = at
+        return at
+
+    def _converted(self, rgb: np.ndarray, at: int) -> av.VideoFrame:
+        """The frame as the encoder takes it."""
+        context = self._stream.codec_context
         source = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         frame = self._reformatter.reformat(
             source,
@@ -157,15 +181,17 @@ class VideoWriter:
             interpolation=SCALING,
             threads=1,
         )
-        frame.pts, frame.time_base = at, tick
-        try:
-            self._output.mux(self._stream.encode(frame))
-            if self._sound:
-                self._sound.mux_until(at * tick)
-        except (av.error.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
-        self._last_pts = at
-        self.frames += 1
+        frame.pts, frame.time_base = at, context.time_base
+        return frame
+
+    def _encode(self, frame: av.VideoFrame, at: int) -> None:
+        self._output.mux(self._stream.encode(frame))
+        if self._sound:
+            self._sound.mux_until(at * self._stream.codec_context.time_base)
+
+    def _mux_the_rest(self) -> None:
+        """All packets that are not yet in the file."""
+        self._output.mux(self._stream.encode(None))
 
     def _failed(self, error: Exception) -> UserError:
         return UserError(f"{self.path} could not be written ({error}); is the disk full?")
@@ -179,7 +205,7 @@ class VideoWriter:
         if not self.frames:
             raise UserError(f"no frame was written to {self.path}, so there is no video.")
         try:
-            self._output.mux(self._stream.encode(None))
+            self._mux_the_rest()
             if self._sound:
                 end = self._last_pts * self._stream.codec_context.time_base
                 self._sound.mux_until(end if self.cut_sound else None)

@@ -363,7 +363,7 @@ def test_an_error_midway_leaves_what_was_there(silent, tmp_path):
             silent, tmp_path / "out.mp4", stub_run(failing), to="b", detector=Knowing(),
             beside=tmp_path / "beside.mp4",
         )  # fmt: skip
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.mp4.unfinished"}
     assert (tmp_path / "out.mp4").read_text() == "earlier"
 
 
