@@ -1,12 +1,19 @@
 """``python -m bench NAME``: one measurement; without a name, what there is.
 
+crash      training that is killed, a full disk, torn files: is anything lost?
 step       a training step: time by preset, against PyTorch where it is installed
-flat       memory over a long conversion and a long training
+flat       memory over a long conversion and a long training, as a plot
 kill       an extraction and a conversion, killed at random moments and continued
+fuzz_checkpoint   20,000 mutated checkpoints: refused or right, quick, in little memory
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
+lessons    the lessons of examples/ in full: times and numbers (examples/README.md)
+startup    importing, and the first step: nothing compiled yet, everything compiled
+warp       a training batch, beside OpenCV's remap and beside a step
+convert    frames a second of a conversion
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
+stream     a training step on faces that are mapped from disk, against one on faces in memory
 strangers  bad and unusual pictures and videos: read, or refused in one sentence (bench/STRANGERS.md)
 studio     heads a second; how far the detector's landmarks lie from the true ones
 real       a swapped video measured by models that had no part in it (see the top of bench/real.py)
@@ -16,17 +23,24 @@ import importlib
 import sys
 
 NAMES = (
+    "crash",
     "step",
     "layers",
     "extract",
     "flat",
     "kill",
+    "fuzz_checkpoint",
+    "convert",
+    "startup",
+    "warp",
+    "lessons",
     "memory",
     "mutation",
     "picture",
     "real",
     "recipes",
     "strangers",
+    "stream",
     "studio",
 )
 

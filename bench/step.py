@@ -1,6 +1,6 @@
-"""A training step: both sides through the shared encoder, both decoders, backward, Adam. Warp excluded.
+"""A training step: both sides through the shared encoder, both decoders, backward, Adam.
 
-    python -m bench step [--presets c16 c32 c64 c128] [--batch 16] [--rounds 7] [--vs torch] [--json FILE]
+    python -m bench step [--presets c16 c32 c64 c128] [--batch 16] [--rounds 7] [--vs torch] [--warp] [--json FILE]
 
 cN is the topology of 2017 with N filters in the first convolution and a code of 8 N, whatever the presets are; names of
 presets may be given as well.
@@ -8,6 +8,9 @@ presets may be given as well.
 With --vs torch, PyTorch's step of the same network stands beside it: each in a process of its own, asked in
 turn, one call to warm up before each timed one; of contiguous and channels_last the faster counts; fused
 Adam, denormals flushed. Times are medians (and minima) of the rounds; these machines are noisy, so trust the ratio.
+
+--warp: with the random warp of every face, made ahead of the step on a thread of its own; for PyTorch the same maps
+through OpenCV's remap, as a loader for PyTorch would do it.
 """
 
 import argparse
@@ -15,6 +18,9 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +38,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--batch", type=int, default=16, help="faces a side")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--vs", choices=["torch"])
+    parser.add_argument("--warp", action="store_true", help="warp included")
     parser.add_argument("--json", type=json_file)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.worker:
-        return work(options.worker, options.presets[0], options.batch)
+        return work(options.worker, options.presets[0], options.batch, options.warp)
     if options.vs and not has_torch():
         return 2
     kinds = KINDS if options.vs else KINDS[:1]
-    results = [compare(p, options.batch, options.rounds, kinds) for p in options.presets]
+    results = [
+        compare(p, options.batch, options.rounds, kinds, options.warp) for p in options.presets
+    ]
     for row in results:
         line = f"{row['preset']:9} ours {row['ours_ms']:7.1f} ms (min {row['ours_min_ms']:.1f}), "
         line += f"{row['faces_per_second']:,.0f} faces/s, peak {row['peak_mib']:,.0f} MiB"
@@ -55,14 +64,18 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def compare(preset: str, batch: int, rounds: int, kinds: tuple[str, ...]) -> dict[str, Any]:
+def compare(
+    preset: str, batch: int, rounds: int, kinds: tuple[str, ...], warp: bool
+) -> dict[str, Any]:
     """One preset: every kind in its own process, asked in turn."""
-    found = answers(["step", "--presets", preset, "--batch", str(batch)], kinds, rounds)
+    command = ["step", "--presets", preset, "--batch", str(batch)]
+    found = answers(command + ["--warp"] * warp, kinds, rounds)
     times = {kind: [a["ms"] for a in given] for kind, given in found.items()}
     peaks = {kind: given[-1]["peak_mib"] for kind, given in found.items()}
     ours = float(np.median(times["ours"]))
     row = {
         "preset": preset,
+        "warp": warp,
         "ours_ms": ours,
         "ours_min_ms": min(times["ours"]),
         "faces_per_second": 2 * batch / ours * 1000,
@@ -81,18 +94,31 @@ def compare(preset: str, batch: int, rounds: int, kinds: tuple[str, ...]) -> dic
     return row
 
 
-def work(kind: str, preset: str, batch: int) -> int:
+def work(kind: str, preset: str, batch: int, warp: bool) -> int:
     """Answers each line of standard input with the time of one step, after one to warm up."""
     step = our_step(preset, batch) if kind == "ours" else torch_step(preset, batch, "last" in kind)
+    coming = _ahead(batch, fused=kind == "ours") if warp else repeat(None)
 
     def once() -> dict[str, float]:
-        step()
+        step(next(coming))
         begin = time.perf_counter()
-        step()
+        step(next(coming))
         took = time.perf_counter() - begin
         return {"ms": took * 1000, "peak_mib": peak_bytes() / 2**20}
 
     return answer(once)
+
+
+def _ahead(batch: int, *, fused: bool) -> Iterator[Any]:
+    """Warped batches of noise, made ahead by a thread: by our pass, or by OpenCV's remap."""
+    from bench.warp import by_opencv, noise_sets
+    from swap.data import Batches
+    from swap.data.prefetch import Prefetcher
+
+    batches = Batches(*noise_sets(), 0, batch)
+    make = batches.at if fused else partial(by_opencv, batches)
+    for _, made in Prefetcher(make):
+        yield made
 
 
 def peak_bytes() -> int:
@@ -118,9 +144,12 @@ def our_step(preset: str, batch: int) -> Any:
     rng = np.random.default_rng(0)
     faces = {s: rng.random((batch, 64, 64, 3), dtype=np.float32) for s in "ab"}
 
-    def step() -> None:
+    def step(warped: Any = None) -> None:
+        batch = {s: (x, x) for s, x in faces.items()}
+        if warped is not None:
+            batch = {"a": warped[:2], "b": warped[2:]}
         arena.zero_grad()
-        model.backpropagate({s: (x, x) for s, x in faces.items()})
+        model.backpropagate(batch)
         adam.step()
 
     return step
@@ -170,12 +199,17 @@ def torch_step(preset: str, batch: int, channels_last: bool) -> Any:
     adam = torch.optim.Adam(both.parameters(), 5e-5, fused=True)
     x = torch.rand(2 * batch, 3, 64, 64).to(memory_format=layout)
 
-    def step() -> None:
+    def step(warped: Any = None) -> None:
         adam.zero_grad(set_to_none=True)
-        codes = encoder(x).split(batch)
+        shown, targets = x, x.split(batch)
+        if warped is not None:
+            a, target_a, b, target_b = (torch.from_numpy(w).permute(0, 3, 1, 2) for w in warped)
+            shown = torch.cat([a, b]).contiguous(memory_format=layout)
+            targets = [t.contiguous(memory_format=layout) for t in (target_a, target_b)]
+        codes = encoder(shown).split(batch)
         loss = sum(
             (decoder(code) - target).abs().mean()
-            for decoder, code, target in zip(decoders, codes, x.split(batch), strict=True)
+            for decoder, code, target in zip(decoders, codes, targets, strict=True)
         )
         loss.backward()
         adam.step()

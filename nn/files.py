@@ -1,6 +1,8 @@
 """A file that appears whole or not at all."""
 
+import contextlib
 import os
+import shutil
 from pathlib import Path
 
 
@@ -18,5 +20,34 @@ def write_atomic(path: Path, data: bytes) -> None:
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Forces to disk which names a folder holds, where the system lets a folder be opened for that."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def give_name(path: Path, name: Path) -> None:
+    """The file ``path`` gets ``name`` besides, atomically; what had that name loses it. Where one file cannot have two
+    names, it is copied and forced to disk. OSError leaves both as they were."""
+    temporary = name.with_name(name.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            temporary.hardlink_to(path)
+        except (OSError, NotImplementedError):
+            shutil.copyfile(path, temporary)
+            with temporary.open("rb+") as f:
+                os.fsync(f.fileno())
+        if name.exists() and name.samefile(path):
+            return  # two names of one file already: moving one over the other would do nothing
+        temporary.replace(name)
     finally:
         temporary.unlink(missing_ok=True)

@@ -58,7 +58,8 @@ class Chore:
 
 
 class StopRequest:
-    """Turns the first Ctrl-C (or SIGTERM) into a request; the second one interrupts as usual.
+    """Turns the first Ctrl-C (or SIGTERM, or the end of the terminal) into a request; the second interrupts as usual.
+    What was set to be ignored, as nohup does, stays ignored.
 
     with StopRequest() as stop: ... if stop.requested: ...
     """
@@ -74,8 +75,10 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._handle)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # not every system has the last
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                    self._old[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(

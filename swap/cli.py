@@ -1,4 +1,4 @@
-"""The command line: `swap run` does it all; `extract`, `train`, `convert` are its steps; `inspect` reads marks."""
+"""The command line: `swap run` does it all; `extract`, `train`, `convert` are its steps; `inspect` looks at files."""
 
 import sys
 from pathlib import Path
@@ -10,14 +10,18 @@ from nn.checkpoint import CheckpointError
 from nn.train import DivergenceError
 from swap import cli_studio, stages
 from swap.errors import UserError
+from swap.generations import KEEP, Saves
 from swap.terminal import (
     BatchOption,
     FacesOption,
     FramesOption,
+    KeepOption,
     MinutesOption,
+    MostFacesOption,
     PresetOption,
     RecipeOption,
     SeedOption,
+    SnapshotOption,
     StepsOption,
     bars,
     console,
@@ -44,7 +48,8 @@ or, without a camera, two rendered subjects and a swap measured against the trut
 
 or, step by step: `swap extract` (faces from a video), `swap train` (the network), `swap convert` (a video
 with the face swapped). `swap evaluate` says how good it is.
-`swap inspect` reads the mark that every picture and video made here carries.
+`swap inspect` lists the saves of a run and reads the mark that every picture and video made here carries;
+`swap restore` goes back to an earlier save.
 
 Only swap faces of people who agreed to it.
 """,
@@ -81,14 +86,19 @@ def train(
     recipe: RecipeOption = "latentface",
     seed: SeedOption = 0,
     batch_size: BatchOption = 16,
+    keep: KeepOption = KEEP,
+    snapshot_every: SnapshotOption = None,
+    most_faces: MostFacesOption = None,
 ) -> None:
     """Train the shared encoder and the two decoders.
 
     `preview.png` and `loss.png` in the run folder are rewritten while it trains. Ctrl-C saves and stops; the same
     command goes on from there. Without --minutes or --steps it trains until Ctrl-C.
     """
-    budget = make_budget(minutes, steps)
-    trainer = stages.open_trainer(a, b, run, preset, recipe, seed, batch_size, say)
+    budget, saves = make_budget(minutes, steps), Saves(keep, snapshot_every)
+    trainer = stages.open_trainer(
+        a, b, run, preset, recipe, seed, batch_size, say, saves, most_faces
+    )
     if not stages.train_run(trainer, budget, console):
         raise typer.Exit(130)
 
@@ -135,6 +145,9 @@ def run_all(
     recipe: RecipeOption = "latentface",
     seed: SeedOption = 0,
     batch_size: BatchOption = 16,
+    keep: KeepOption = KEEP,
+    snapshot_every: SnapshotOption = None,
+    most_faces: MostFacesOption = None,
 ) -> None:
     """From two videos to a swapped video: extract, train, convert.
 
@@ -144,9 +157,10 @@ def run_all(
     """
     if minutes is None and steps is None:
         minutes = 15.0
-    budget = make_budget(minutes, steps)
+    budget, saves = make_budget(minutes, steps), Saves(keep, snapshot_every)
     for video in (*a, *b):
         stages.check_video(video)
+    stages.check_run(out / "run")
     faces: dict[str, list[Path]] = {"a": [], "b": []}
     with bars() as progress:
         for side, videos in (("a", a), ("b", b)):
@@ -155,7 +169,16 @@ def run_all(
                 stages.extract_faces(video, folder, 256, 1, frames, progress, say)
                 faces[side].append(folder)
     trainer = stages.open_trainer(
-        faces["a"], faces["b"], out / "run", preset, recipe, seed, batch_size, say
+        faces["a"],
+        faces["b"],
+        out / "run",
+        preset,
+        recipe,
+        seed,
+        batch_size,
+        say,
+        saves,
+        most_faces,
     )
     if not stages.train_run(trainer, budget, console):
         raise typer.Exit(130)
@@ -182,10 +205,37 @@ app.command()(cli_studio.evaluate)
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A PNG, JPEG or MP4.")],
+    file: Annotated[
+        Path, typer.Argument(help="A run, a checkpoint, or a PNG, JPEG or MP4.", metavar="RUN|FILE")
+    ],
 ) -> None:
-    """Read the mark that says whether a picture or video is synthetic, and what made it."""
-    print(stages.describe_file(file))
+    """List the saves of a run, or read the mark of a picture or video.
+
+    Of a run, or one of its checkpoints: every save, and what is wrong with it; exit status 2 if anything is.
+    Of a picture or video: whether it is synthetic, and what made it.
+    """
+    text, well = stages.inspect_path(file)
+    print(text)
+    if not well:
+        raise typer.Exit(2)
+
+
+@app.command()
+def restore(
+    run: Annotated[Path, typer.Argument(help="A run.", metavar="RUN")],
+    to: Annotated[
+        int | None,
+        typer.Option(
+            help="Of which step; the save before the newest unless given.", metavar="STEP"
+        ),
+    ] = None,
+) -> None:
+    """Go back to an earlier save of a run: the one before the newest, or one of an earlier step or a snapshot.
+
+    Saves that it passes over are set aside in the run folder as `aside-1.safetensors` and so on; nothing is removed.
+    `swap inspect RUN` lists what there is.
+    """
+    stages.restore_run(run, to, say)
 
 
 @app.command()
@@ -195,6 +245,33 @@ def model(
 ) -> None:
     """Print the network layer by layer: shapes, parameters, multiply-adds, memory."""
     print(stages.describe_model(preset, batch_size))
+
+
+@app.command()
+def trace(
+    out: Annotated[Path, typer.Option(help="The page to write (.html).")],
+    run: Annotated[
+        Path | None, typer.Option(help="A trained run; an untrained network unless given.")
+    ] = None,
+    a: Annotated[
+        list[Path] | None, typer.Option(help="Faces of A; rendered heads unless given.")
+    ] = None,
+    b: Annotated[list[Path] | None, typer.Option(help="Faces of B.")] = None,
+    faces: Annotated[int, typer.Option(help="Faces of each side in the step.")] = 2,
+    preset: PresetOption = "tiny",
+) -> None:
+    """Write one training step as a page to walk through: every number, and the products that made it.
+
+    Forward and backward, layer by layer; the encoder shows its gradient from A, its gradient from B, and their sum.
+    The page needs nothing else, and no network. --preset is for a network without --run.
+
+        swap trace --out step.html
+        swap trace --run out/heads/run --out step.html
+        swap trace --run out/mine/run --a out/mine/faces_a --b out/mine/faces_b --out step.html
+    """
+    with bars() as progress:
+        step = stages.trace_run(run, preset, a or [], b or [], faces, out, progress)
+    say(f"{out}: {len(step.names)} layers, {len(step.calls)} calls, the loss is {step.loss:.4g}")
 
 
 def main() -> None:

@@ -8,12 +8,15 @@ import typer
 
 from swap import stages
 from swap.errors import UserError
+from swap.generations import KEEP, Saves
 from swap.terminal import (
     BatchOption,
+    KeepOption,
     MinutesOption,
     PresetOption,
     RecipeOption,
     SeedOption,
+    SnapshotOption,
     StepsOption,
     bars,
     console,
@@ -113,6 +116,8 @@ def demo(
         bool,
         typer.Option("--live", help="Render new training pictures all the while: slower steps."),
     ] = False,
+    keep: KeepOption = KEEP,
+    snapshot_every: SnapshotOption = None,
 ) -> None:
     """Two rendered subjects, a network, and a swap measured against the truth.
 
@@ -146,6 +151,7 @@ def demo(
         recipe,
         batch_size,
         live,
+        Saves(keep, snapshot_every),
     )
     if not run_demo(settings, bars, console, say):
         raise typer.Exit(130)

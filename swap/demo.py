@@ -36,6 +36,7 @@ from swap.evaluate.table import report
 from swap.evaluate.truth import Pairs, measure
 from swap.faces.align import CropDefinition
 from swap.files import write_bytes_atomic
+from swap.generations import Saves
 from swap.model import FACE_SIZE, get_preset
 from swap.provenance import Mark, SourceType, write_png
 from swap.recipe import Recipe, get_recipe
@@ -60,6 +61,7 @@ class DemoSettings:
     recipe: str
     batch_size: int
     live: bool = False
+    saves: Saves | None = None
 
 
 def demo(
@@ -73,6 +75,7 @@ def demo(
     rendered, out = settings.rendered, settings.out
     preset = get_preset(settings.preset)
     recipe = for_studio(get_recipe(settings.recipe), rendered.family)
+    stages.check_run(out / "run")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,6 +98,7 @@ def demo(
         seed=rendered.seed,
         batch_size=settings.batch_size,
         studio=rendered.to_dict(),
+        saves=settings.saves,
     )
     say(f"{preset.name}: {trainer.arena.size:,} parameters; training takes {trainer.memory()}")
     if trainer.resumed:

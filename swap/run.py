@@ -1,12 +1,15 @@
-"""The run folder: one checkpoint that holds all of a training run, beside what it shows of itself.
+"""The run folder: checkpoints that each hold all of a training run, beside what it shows of itself.
 
-    checkpoint.safetensors   weights, optimizer, looks of each person, losses so far, and the facts below
+    checkpoint.safetensors   weights, optimizer, looks of each person, losses so far, and the facts below;
+                             the saves before it stand beside it (swap.generations)
     preview.png, loss.png    rewritten while it trains
+    run.lock                 who trains it just now (swap.lock)
 
 The facts say what was trained on what: preset, recipe, seed, batch size, crop definition, steps and seconds so
 far, the face sets and their colours. A run goes on only with the same preset, recipe, seed and crop.
 """
 
+import contextlib
 import hashlib
 import platform
 from dataclasses import dataclass
@@ -20,10 +23,21 @@ import nn
 from nn.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
+from swap.generations import (
+    CHECKPOINT,
+    KIND,
+    Saves,
+    check_facts,
+    checkpoint_path,
+    has_run,
+    keep_previous,
+    remove_oldest,
+    saved_now,
+    saying_what_helps,
+)
 from swap.model import SwapModel, get_preset
 
-CHECKPOINT, PREVIEW, LOSS_PLOT = "checkpoint.safetensors", "preview.png", "loss.png"
-KIND = "swap"
+PREVIEW, LOSS_PLOT = "preview.png", "loss.png"
 
 
 @dataclass(frozen=True)
@@ -37,16 +51,6 @@ class TrainedRun:
     fingerprint: str
 
 
-def checkpoint_path(folder: Path) -> Path:
-    """Where a run folder keeps its checkpoint."""
-    return folder / CHECKPOINT
-
-
-def has_run(folder: Path) -> bool:
-    """Whether ``folder`` holds a run already, whole or not."""
-    return checkpoint_path(folder).exists()
-
-
 def run_facts(folder: Path) -> dict[str, Any]:
     """The facts of the run in ``folder``; CheckpointError where its checkpoint cannot be read, UserError where
     there is none or it belongs to something else."""
@@ -54,9 +58,11 @@ def run_facts(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder} holds no run (no {CHECKPOINT}); train one with `swap train --run {folder}`"
         )
-    facts = read_facts(checkpoint_path(folder))
+    with saying_what_helps(folder):
+        facts = read_facts(checkpoint_path(folder))
     if facts.get("kind") != KIND:
         raise UserError(f"{checkpoint_path(folder)} is a checkpoint of another kind of network")
+    check_facts(checkpoint_path(folder), facts)
     return facts
 
 
@@ -74,12 +80,16 @@ def save_run(
     history: dict[str, np.ndarray],
     facts: dict[str, Any],
     more: dict[str, np.ndarray],
+    saves: Saves,
 ) -> None:
-    """Writes the checkpoint of a run, whole or not at all; OSError where that is not possible. more: further arrays
-    that training goes on from, by name."""
+    """Writes the newest save of a run, whole or not at all, and keeps so many before it; OSError where that is not
+    possible. more: further arrays that training goes on from, by name."""
     arrays = _weights(model) | _state(arena, optimizer) | _looks(model) | more
     arrays |= {f"history/{side}": losses for side, losses in history.items()}
-    save_checkpoint(checkpoint_path(folder), arrays, facts | {"kind": KIND})
+    facts = facts | {"kind": KIND, "saved": saved_now()}
+    save_checkpoint(checkpoint_path(folder), arrays, facts, lambda: keep_previous(folder, saves))
+    with contextlib.suppress(OSError):  # what is too much can be removed at the next save
+        remove_oldest(folder, saves)
 
 
 def load_run(
@@ -97,8 +107,9 @@ def load_run(
     history: dict[str, np.ndarray] = {}
 
     def into(facts: dict[str, Any]) -> dict[str, np.ndarray]:
+        check_facts(checkpoint_path(folder), facts)
         for side in model.decoders:
-            history[side] = np.empty(_count(facts, "steps"), np.float32)
+            history[side] = np.empty(facts["steps"], np.float32)
         return (
             _weights(model)
             | _state(arena, optimizer)
@@ -107,8 +118,9 @@ def load_run(
             | {f"history/{side}": losses for side, losses in history.items()}
         )
 
-    facts = load_checkpoint(checkpoint_path(folder), into)
-    optimizer.steps = _count(facts, "steps")
+    with saying_what_helps(folder):
+        facts = load_checkpoint(checkpoint_path(folder), into)
+    optimizer.steps = facts["steps"]
     return facts, history
 
 
@@ -123,7 +135,8 @@ def open_run(folder: Path) -> TrainedRun:
             f"the facts in {checkpoint_path(folder)} are incomplete: {error}"
         ) from error
     weights = _weights(model)
-    load_checkpoint(checkpoint_path(folder), lambda _: weights | _looks(model))
+    with saying_what_helps(folder):
+        load_checkpoint(checkpoint_path(folder), lambda _: weights | _looks(model))
     digest = hashlib.sha256()
     for name, array in weights.items():
         digest.update(name.encode())
@@ -158,10 +171,3 @@ def _soften(facts: dict[str, Any]) -> float:
     if not isinstance(value, int | float) or not 0 <= value <= 16:
         raise nn.CheckpointError(f"the checkpoint's recipe softens by {value!r} pixels")
     return float(value)
-
-
-def _count(facts: dict[str, Any], name: str) -> int:
-    value = facts.get(name)
-    if not isinstance(value, int) or not 0 <= value < 10**9:
-        raise nn.CheckpointError(f"the checkpoint's {name} is {value!r}, not a count")
-    return value

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from swap.data import FaceSet
+    from swap.generations import Saves
     from swap.train import Progress as TrainProgress
     from swap.train import Trainer
 
@@ -37,6 +38,16 @@ def check_video(path: Path) -> None:
     from swap.video import probe
 
     probe(path)
+
+
+def check_run(run: Path) -> None:
+    """UserError or CheckpointError where training cannot go on in the folder ``run``: said before any work is begun."""
+    from swap.lock import check_unlocked
+    from swap.run import has_run, run_facts
+
+    check_unlocked(run)
+    if has_run(run):
+        run_facts(run)
 
 
 def extract_faces(
@@ -81,9 +92,12 @@ def open_trainer(
     seed: int,
     batch_size: int,
     say: Say,
+    saves: "Saves | None" = None,
+    most_faces: int | None = None,
 ) -> "Trainer":
     """Loads both face sets and starts the run, or goes on with the one in ``run``."""
     from swap.data import FaceSet
+    from swap.data.faces import MINIMUM, MOST
     from swap.evaluate.overlap import overlap
     from swap.evaluate.table import overlap_report
     from swap.faces.align import CropDefinition
@@ -93,13 +107,17 @@ def open_trainer(
     from swap.train import Trainer
 
     chosen, how = get_preset(preset), get_recipe(recipe)
+    check_run(run)
+    if most_faces is not None and most_faces < MINIMUM:
+        raise UserError(f"--most-faces must be at least {MINIMUM}, not {most_faces}")
     faces, crops = {}, []
     for side, folders in (("a", a), ("b", b)):
-        faces[side] = FaceSet.load(folders)
+        faces[side] = FaceSet.load(folders, limit=most_faces or MOST, spill=run)
         crops.append(CropDefinition.from_dict(read_alignments(folders[0])[0]["crop"]))
         used, there = len(faces[side]), faces[side].available
         of_all = "" if used == there else f" of {there:,}, evenly spread"
-        say(f"{side.upper()}: {used:,} faces{of_all}")
+        on_disk = ", streamed from disk" if faces[side].mapped else ""
+        say(f"{side.upper()}: {used:,} faces{of_all}{on_disk}")
         for path, reason in faces[side].skipped[:3]:
             say(f"  skipped {path.name}: {reason}")
     if crops[0] != crops[1]:
@@ -109,7 +127,9 @@ def open_trainer(
         )
     common = overlap(faces["a"], faces["b"], *(landmarks_of(faces[side]) for side in ("a", "b")))
     say(overlap_report(common))
-    trainer = Trainer(run, faces, crops[0], chosen, how, seed=seed, batch_size=batch_size)
+    trainer = Trainer(
+        run, faces, crops[0], chosen, how, seed=seed, batch_size=batch_size, saves=saves
+    )
     say(f"{preset}: {trainer.arena.size:,} parameters; training takes {trainer.memory()}")
     if trainer.resumed:
         say(f"going on with the run in {run} at step {trainer.steps:,}")
@@ -122,6 +142,8 @@ def train_run(
     trainer: "Trainer", budget: Budget, console: Console, chores: Sequence[Chore] = ()
 ) -> bool:
     """Trains until the budget is spent; False where Ctrl-C ended it before. Shows speed, losses and time left."""
+    from swap.memory import check_memory
+
     say = partial(console.print, soft_wrap=True)
     if budget.spent(trainer.steps, trainer.seconds):
         say(
@@ -129,6 +151,7 @@ def train_run(
             "what was asked for; give more --minutes or --steps to go on"
         )
         return True
+    check_memory(trainer.memory, trainer.batch_size)
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -157,11 +180,12 @@ def train_run(
         if not console.is_terminal:
             progress.stop()
         try:
-            outcome = trainer.run(budget, on_progress=show, stop=stop, chores=chores)
+            outcome = trainer.run(budget, on_progress=show, stop=stop, chores=chores, tell=say)
         except DivergenceError as error:
             raise DivergenceError(
-                f"{error}: training diverged; the run in {trainer.folder} is as it was at its last save; "
-                "run the same command again, or start a new run with another --seed"
+                f"{error}; training diverged, and {trainer.last_save()}; the same command would go the same way: "
+                "look through the faces for pictures that are none, or start a new run with another --seed, a "
+                "larger --batch-size or --recipe 2017, which learns in smaller steps"
             ) from error
     if outcome.stopped:
         say(f"stopped and saved at step {outcome.steps:,}; the same command goes on from there")
@@ -253,11 +277,27 @@ def convert_video(
         say(f"  skipped {name}: {reason}")
 
 
-def describe_file(path: Path) -> str:
-    """What the mark of a picture or video says."""
+def inspect_path(path: Path) -> tuple[str, bool]:
+    """What `swap inspect` says of a run, a checkpoint, or the mark of a picture or video; whether nothing is wrong."""
+    from swap.generations import describe_run, has_run
     from swap.provenance import describe
 
-    return describe(path)
+    if (path.is_dir() and has_run(path)) or (path.suffix == ".safetensors" and path.is_file()):
+        return describe_run(path)
+    return describe(path), True
+
+
+def restore_run(run: Path, steps: int | None, say: Say) -> None:
+    """Goes back to an earlier save of ``run``, and says what became of the others."""
+    from swap.generations import restore, saved_when
+
+    found, aside = restore(run, steps)
+    for path in aside:
+        say(f"set aside as {path}")
+    say(
+        f"the run in {run} is back at step {found.facts['steps']:,}, {saved_when(found.facts)}; "
+        "training goes on from there"
+    )
 
 
 def describe_model(preset: str, batch_size: int) -> str:
@@ -371,6 +411,53 @@ def evaluate_recorded(
     facts = {"steps": trained.facts["steps"], "model_sha256": trained.fingerprint}
     _write_metrics(out, rebuilt.to_json() | {"overlap": found.to_json()} | facts)
     return Group(real_report(rebuilt), overlap_report(found))
+
+
+def trace_run(
+    run: Path | None,
+    preset: str,
+    a: Sequence[Path],
+    b: Sequence[Path],
+    count: int,
+    out: Path,
+    show: Show,
+) -> Any:
+    """Writes one training step of a run, or of an untrained network, as a page; returns the trace."""
+    from nn.files import why_not
+    from swap.data import FaceSet, even_spread
+    from swap.data.faces import stored_side
+    from swap.evaluate.rendered import Rendered
+    from swap.faces.align import CropDefinition
+    from swap.model import FACE_SIZE, SwapModel, get_preset
+    from swap.run import open_run
+    from swap.step import trace_step
+
+    if count < 1:
+        raise UserError(f"--faces must be at least 1, not {count}")
+    if bool(a) != bool(b):
+        raise UserError("a step needs faces of both sides: give --a and --b, or neither")
+    if reason := why_not(out):
+        raise UserError(f"{out} cannot be written: {reason}")
+    trained = open_run(run) if run is not None else None
+    model = trained.model if trained else SwapModel(get_preset(preset))
+    if a:
+        sets = {side: FaceSet.load(folders) for side, folders in (("a", a), ("b", b))}
+        faces = {
+            side: each.squares(even_spread(len(each), count), FACE_SIZE)
+            for side, each in sets.items()
+        }
+    else:
+        known = trained.facts.get("studio") if trained else None
+        if trained and known is None:
+            raise UserError(f"{run} was trained on recordings: name faces with --a and --b")
+        rendered = Rendered.from_dict(known) if known else Rendered("heads", "a", "b", 25, 0)
+        stored = stored_side(FACE_SIZE, CropDefinition().margin)
+        faces = rendered.test(stored, show, count).faces
+    trace = trace_step(model, faces)
+    show("writing the page", 0, 1)
+    trace.html(out)
+    show("writing the page", 1, 1)
+    return trace
 
 
 def landmarks_of(faces: "FaceSet") -> "np.ndarray":

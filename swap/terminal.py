@@ -62,6 +62,21 @@ FramesOption = Annotated[
     int | None, typer.Option(help="Only the first so many frames of each video: a quick try.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Of all random numbers of the run.")]
+MostFacesOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Use at most so many faces of each side, evenly spread: 4000 unless given. Those that memory should not "
+        "hold are streamed from a file in the run folder.",
+        metavar="N",
+    ),
+]
+KeepOption = Annotated[
+    int, typer.Option(help="How many saves of the run are kept, the newest included.", metavar="N")
+]
+SnapshotOption = Annotated[
+    int | None,
+    typer.Option(help="Besides, keep a save for good every so many steps.", metavar="STEPS"),
+]
 BatchOption = Annotated[int, typer.Option(help="Faces of each side in a step.")]
 
 

@@ -10,7 +10,7 @@ minutes sets the learning rate by the clock, and a larger budget raises it again
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,23 @@ import cv2
 import numpy as np
 
 import nn
+from nn.files import sync_folder
 from nn.train import Budget, Chore, DivergenceError, Outcome, StopRequest, train
 from swap.data import Batches, ColourMatch, FaceSet, Prefetcher, even_spread
 from swap.data.unusual import eye_distances, eye_window, mouth_window, unusual
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
+from swap.generations import Saves, checkpoint_path, plain, remove_unfinished, take_snapshot
+from swap.guard import (
+    LOOK_EVERY,
+    ColourGuard,
+    LossGuard,
+    all_finite,
+    biases,
+    check_weights,
+    explain,
+)
+from swap.lock import RunLock, check_unlocked
 from swap.match import CodeMatch
 from swap.memory import MemoryEstimate, estimate_memory
 from swap.model import FACE_SIZE, SIDES, Looks, Preset, SwapModel
@@ -37,6 +49,7 @@ from swap.run import (
     run_facts,
     save_run,
 )
+from swap.saver import SaveError, Tell, gently, save_at_last
 
 BATCH_SIZE = 16  # faces a side
 SAVE_EVERY, PREVIEW_EVERY, FIRST_PREVIEW = 120.0, 30.0, 5.0  # seconds
@@ -62,9 +75,9 @@ class Progress:
 class Trainer:
     """A run in memory: ``Trainer(...)`` starts or continues it, ``run(budget)`` trains, ``save()`` keeps it.
 
-    studio: what the faces were rendered from, where they were (swap.evaluate.rendered).
-    Raises UserError where ``folder`` holds a run of another preset, recipe, seed, batch size or crop, and
-    CheckpointError where its checkpoint is damaged; nothing in the folder is changed then.
+    studio: what the faces were rendered from, where they were (swap.evaluate.rendered). saves: how many saves are kept.
+    Raises UserError where ``folder`` holds a run of another preset, recipe, seed, batch size or crop, or another
+    process works on it, and CheckpointError where its newest save is damaged; nothing in the folder is changed then.
     """
 
     def __init__(
@@ -78,8 +91,14 @@ class Trainer:
         seed: int = 0,
         batch_size: int = BATCH_SIZE,
         studio: dict[str, Any] | None = None,
+        saves: Saves | None = None,
     ) -> None:
-        self.studio = studio
+        check_unlocked(folder)
+        self.studio, self.saves = studio, saves or Saves()
+        self._lock = RunLock(folder)
+        self._on_disk = _identity_of(
+            checkpoint_path(folder)
+        )  # the newest save, as it was last read or written
         self.folder, self.faces, self.crop = folder, faces, crop
         self.preset, self.recipe, self.seed, self.batch_size = preset, recipe, seed, batch_size
         self.steps, self.seconds, self.resumed = 0, 0.0, has_run(folder)
@@ -120,12 +139,18 @@ class Trainer:
             self.other_faces = facts.get("sets") != self.facts()["sets"]
         elif recipe.standardise or recipe.prior:
             self.model.looks = self._looks()
+        self._saved_steps = self.steps if self.resumed else -1
+        self._biases = biases(self.arena)
+        # Of other faces than before, the losses before say nothing.
+        self._guards = [LossGuard(s, [] if self.other_faces else self.losses[s]) for s in SIDES]
+        self._colours = ColourGuard({side: self._shown(side) for side in SIDES})
 
-    def memory(self) -> MemoryEstimate:
-        """What training takes, faces included."""
-        size = sum(f.images.nbytes for f in self.faces.values())
-        returns = round(self.recipe.round_trips * self.batch_size)
-        return estimate_memory(self.model, self.batch_size, size, returns)
+    def memory(self, batch_size: int | None = None) -> MemoryEstimate:
+        """What training takes, faces included, or would with another batch."""
+        batch_size = batch_size or self.batch_size
+        size = sum(f.images.nbytes for f in self.faces.values() if not f.mapped)
+        returns = round(self.recipe.round_trips * batch_size)
+        return estimate_memory(self.model, batch_size, size, returns)
 
     def step(self, number: int, batch: Any, rate: float) -> tuple[float, float]:
         """One step on ``batch`` at learning rate ``rate``; the losses of A and B."""
@@ -137,6 +162,9 @@ class Trainer:
             match=self.match,
             match_strength=self.recipe.match,
         )
+        if not np.isfinite(sum(losses.values())) or not all_finite(self._biases):
+            inputs = {"a": batch.input_a, "b": batch.input_b}
+            raise explain(self.model, self.arena, inputs, losses, number + 1)
         self.optimizer.learning_rate = rate
         self.optimizer.step()
         return losses["a"], losses["b"]
@@ -148,11 +176,14 @@ class Trainer:
         on_progress: Callable[[Progress], None] | None = None,
         stop: StopRequest | None = None,
         chores: Sequence[Chore] = (),
+        tell: Tell = print,
     ) -> Outcome:
         """Trains until ``budget`` (of steps and seconds in all) is spent or ``stop`` is requested; saves at the end.
-        ``chores`` are done beside previews and saves.
+        ``chores`` are done beside previews and saves. A save, preview or chore that cannot write ends nothing: ``tell``
+        gets a line, and it is tried again.
 
-        Raises DivergenceError where a loss or a weight is no number; the last save is then left as it is.
+        Raises DivergenceError where training has gone wrong (swap.guard), and the last save is then left as it is;
+        UserError where another process works on the run, or did since it was opened, or the last save fails.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -160,8 +191,28 @@ class Trainer:
             raise UserError(
                 f"the run folder {self.folder} cannot be made: {error.strerror}; name another"
             ) from error
-        stop = stop or StopRequest()
+        with self._lock:
+            found = _identity_of(checkpoint_path(self.folder))
+            if found is not None and found != self._on_disk:
+                raise UserError(
+                    f"the run in {self.folder} was changed by another process since it was opened; "
+                    "run the same command again"
+                )
+            sync_folder(self.folder.parent)
+            remove_unfinished(self.folder)
+            return self._run(budget, on_progress, stop or StopRequest(), chores, tell)
+
+    def _run(
+        self,
+        budget: Budget,
+        on_progress: Callable[[Progress], None] | None,
+        stop: StopRequest,
+        chores: Sequence[Chore],
+        tell: Tell,
+    ) -> Outcome:
         rate = Rate()
+        every = self.saves.snapshot_every
+        snapshot = gently(self._snapshot, tell)
 
         with Prefetcher(self.batches.at, start=self.steps) as prefetcher:
 
@@ -173,6 +224,8 @@ class Trainer:
                 return self.step(number, batch, self.recipe.rate_at(number, share))
 
             def on_step(steps: int, seconds: float, losses: Sequence[float]) -> None:
+                for guard, loss in zip(self._guards, losses, strict=True):
+                    guard.check(loss, steps)
                 self.steps, self.seconds = steps, seconds
                 for side, loss in zip(SIDES, losses, strict=True):
                     self.losses[side].append(loss)
@@ -181,6 +234,10 @@ class Trainer:
                     named = dict(zip(SIDES, losses, strict=True))
                     speed = rate(steps * 2 * self.batch_size, seconds)
                     on_progress(Progress(steps, seconds, share, named, speed))
+                if steps % LOOK_EVERY == 0:
+                    self._colours.check(self.model, steps)
+                if every and steps % every == 0:
+                    snapshot()
 
             outcome = train(
                 step,
@@ -190,21 +247,26 @@ class Trainer:
                 stop=stop,
                 on_step=on_step,
                 chores=(
-                    Chore(self.preview, PREVIEW_EVERY, FIRST_PREVIEW),
-                    Chore(self.save, SAVE_EVERY),
-                    *chores,
+                    Chore(gently(self.preview, tell), PREVIEW_EVERY, FIRST_PREVIEW),
+                    Chore(gently(self.save, tell), SAVE_EVERY),
+                    *(replace(chore, do=gently(chore.do, tell)) for chore in chores),
                 ),
             )
-        self.save()
-        self.preview()
+        save_at_last(self.save, self.steps, stop, tell)
+        gently(self.preview, tell)()
         return outcome
 
     def save(self) -> None:
-        """Writes the checkpoint; DivergenceError, and nothing written, where a weight is no number."""
-        if not np.isfinite(self.arena.values.sum()):  # a loss may be finite for one step more
-            raise DivergenceError(f"the weights are not finite after step {self.steps}")
+        """Writes the newest save, unless it holds this very step already. DivergenceError, and nothing written, where
+        training has gone wrong; SaveError where it could not be written, and the one before is as it was."""
+        newest = checkpoint_path(self.folder)
+        if self.steps == self._saved_steps and _identity_of(newest) == self._on_disk is not None:
+            return
+        check_weights(self.arena, self.steps)
+        self._colours.check(self.model, self.steps)
         history = {side: np.array(self.losses[side], np.float32) for side in SIDES}
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # it may have been removed
             save_run(
                 self.folder,
                 self.model,
@@ -213,12 +275,30 @@ class Trainer:
                 history,
                 self.facts(),
                 self._more(),
+                self.saves,
             )
         except OSError as error:
-            raise UserError(
-                f"the run could not be saved to {self.folder}: {error.strerror or error}; "
-                "make room or permissions there and run the same command again"
-            ) from error
+            raise SaveError(self.folder, error) from error
+        self._saved_steps, self._on_disk = self.steps, _identity_of(newest)
+
+    def last_save(self) -> str:
+        """Half a sentence about what of the run is on disk."""
+        if self._saved_steps < 0:
+            return "nothing of it was saved"
+        return f"the run in {self.folder} is as it was at its last save, step {self._saved_steps:,}"
+
+    def _snapshot(self) -> None:
+        """Saves, and keeps that for good."""
+        self.save()
+        try:
+            take_snapshot(self.folder, self.steps)
+        except OSError as error:
+            raise SaveError(self.folder, error) from error
+
+    def _shown(self, side: str) -> np.ndarray:
+        """The faces of a side that the preview shows, (SHEET_FACES, 64, 64, 3)."""
+        faces = self.faces[side]
+        return faces.squares(even_spread(len(faces), SHEET_FACES), FACE_SIZE)
 
     def _more(self) -> dict[str, np.ndarray]:
         """What else the next step depends on."""
@@ -230,8 +310,7 @@ class Trainer:
         """Writes the preview sheet and the loss plot."""
         sides = []
         for side, other in zip(SIDES, reversed(SIDES), strict=True):
-            faces = self.faces[side]
-            shown = faces.squares(even_spread(len(faces), SHEET_FACES), FACE_SIZE)
+            shown = self._shown(side)
             code = self.model.encode(shown, side)
             own, swapped = self.model.decode(code, side), self.model.decode(code, other)
             sides.append(SheetSide(side.upper(), other.upper(), shown, own, swapped))
@@ -273,7 +352,7 @@ class Trainer:
         for name, value in self._identity().items():
             if facts.get(name) != value:
                 shown = [
-                    v.get("name") if name == "recipe" and isinstance(v, dict) else v
+                    plain(v.get("name") if name == "recipe" and isinstance(v, dict) else v)
                     for v in (facts.get(name), value)
                 ]
                 if shown[0] == shown[1]:
@@ -311,6 +390,15 @@ class Trainer:
                 *(np.ascontiguousarray(a, np.float32) for a in (mean, scale, prior))
             )
         return looks
+
+
+def _identity_of(path: Path) -> tuple[int, int, int] | None:
+    """Which file a path names just now; None where there is none. Files are replaced, never written in place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class Rate:

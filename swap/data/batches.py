@@ -16,15 +16,14 @@ N - 1 with a random u_i each, so a face is expected in proportion to its weight 
 spread over the whole set.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from swap.data.colour import ColourMatch
 from swap.data.faces import FaceSet
-from swap.data.warp import Augmentation, Draws, random_warp
+from swap.data.fused import warp_and_colour
+from swap.data.warp import Augmentation, Draws, placements
 from swap.errors import UserError
 
 WARP, ORDER, DRAW = 1, 2, 3
@@ -126,22 +125,18 @@ class Batches:
         draws = Draws.take(
             [_generator(self.seed, WARP, item, side, step) for item in range(self.batch_size)]
         )
-        inputs, targets = random_warp(
-            faces.take(self.indices(step, side), self.epochs(step, side)),
-            draws,
-            self.size,
-            margin=faces.margin,
-            augmentation=self.augmentation,
-        )
+        chosen = faces.take(self.indices(step, side), self.epochs(step, side))
+        shown, wanted, noise = placements(draws, self.augmentation)
         # What remains is a function of one 8-bit value of one channel: a table of 256 x 3.
         table = np.repeat(np.arange(256, dtype=np.float32)[:, None] / 255, 3, axis=1)
         if match is not None:
             table = match.apply(table)
+        jittered = table[None]
         if self.augmentation.colour_jitter:
-            tables = jitter_colour(table[None], draws, self.augmentation)
-        else:
-            tables = [table] * self.batch_size
-        return _look_up(inputs, tables), _look_up(targets, [table] * self.batch_size)
+            jittered = jitter_colour(jittered, draws, self.augmentation)
+        inputs = warp_and_colour(chosen, shown, noise, jittered, self.size, faces.margin)
+        targets = warp_and_colour(chosen, wanted, None, table[None], self.size, faces.margin)
+        return inputs, targets
 
 
 def _cumulate(weights: np.ndarray, count: int) -> np.ndarray:
@@ -154,13 +149,6 @@ def _cumulate(weights: np.ndarray, count: int) -> np.ndarray:
     cumulated = np.cumsum(weights) / weights.sum()
     cumulated[np.flatnonzero(weights)[-1] :] = np.inf
     return cumulated
-
-
-def _look_up(pictures: np.ndarray, tables: Sequence[np.ndarray]) -> np.ndarray:
-    out = np.empty(pictures.shape, np.float32)
-    for picture, table, into in zip(pictures, tables, out, strict=True):
-        cv2.LUT(picture, table[None], into)
-    return out
 
 
 def jitter_colour(values: np.ndarray, draws: Draws, augmentation: Augmentation) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""FaceSet: the faces of one person, in memory, at the resolution that training samples them.
+"""FaceSet: the faces of one person, in memory or mapped into it (swap.data.mapped), at the resolution that training
+samples them.
 
 A stored crop of an extraction is `margin` (4/3) times as wide as the face square in its middle, so
 that a face can be turned and moved without running out of picture. It is loaded at OVERSAMPLE
@@ -15,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from swap.data.mapped import room_for
 from swap.data.warp import face_squares
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
@@ -22,6 +24,7 @@ from swap.faces.extract import LARGEST_CROP
 from swap.faces.records import read_alignments
 from swap.pictures import picture_size
 
+MOST = 4000  # faces of a side, unless asked for: 151 MB
 MINIMUM = 25  # with fewer, the network learns the pictures instead of the person
 OVERSAMPLE = 1.3125
 THREADS = 4
@@ -44,6 +47,7 @@ class FaceSet:
     paths: the file of each image (empty for a set made from arrays). skipped: (file, reason) for
     every picture that could not be used. available: how many crops the folders hold, of which
     images may be an even spread. deleted: how many more are listed, but were taken out by hand.
+    mapped: the images lie in a file, and take no memory that others need.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class FaceSet:
         skipped: Sequence[tuple[Path, str]] = (),
         available: int | None = None,
         deleted: int = 0,
+        mapped: bool = False,
     ) -> None:
         square = images.ndim == 4 and images.shape[1:] == (images.shape[1], images.shape[1], 3)
         if images.dtype != np.uint8 or not square:
@@ -66,7 +71,7 @@ class FaceSet:
         self.images, self.margin = images, float(margin)
         self.paths, self.skipped = tuple(paths), tuple(skipped)
         self.available = len(images) if available is None else available
-        self.deleted = deleted
+        self.deleted, self.mapped = deleted, mapped
 
     @classmethod
     def load(
@@ -74,13 +79,16 @@ class FaceSet:
         folders: Path | Sequence[Path],
         *,
         face_size: int = 64,
-        limit: int = 4000,
+        limit: int = MOST,
+        spill: Path | None = None,
+        in_memory: int | None = None,
     ) -> "FaceSet":
         """The faces of one or several extraction folders, which need the same crop definition.
 
         face_size: side of the network's square in pixels; the crops are loaded at
-        face_size * margin * OVERSAMPLE. limit: the most faces kept in memory, evenly spread over
-        all folders. Raises UserError where a folder is not an extraction, the crop definitions
+        face_size * margin * OVERSAMPLE. limit: the most faces used, evenly spread over all
+        folders. spill: folder for those that memory should not hold, more than in_memory bytes
+        (room_for). Raises UserError where a folder is not an extraction, the crop definitions
         differ, or fewer than 25 faces are left.
         """
         folders = [Path(folders)] if isinstance(folders, str | Path) else list(map(Path, folders))
@@ -101,7 +109,8 @@ class FaceSet:
         files = [file for file in listed if file.exists()]
         chosen = [files[i] for i in even_spread(len(files), max(limit, MINIMUM))]
         side = stored_side(face_size, crops[0].margin)
-        images, paths, skipped = _load_pictures(chosen, side)
+        room, mapped = room_for((len(chosen), side, side, 3), spill, in_memory)
+        images, paths, skipped = _load_pictures(chosen, room)
         if len(paths) < MINIMUM:
             raise _too_few(folders, len(paths), skipped)
         return cls(
@@ -109,6 +118,7 @@ class FaceSet:
             crops[0].margin,
             paths=paths,
             skipped=skipped,
+            mapped=mapped,
             available=len(files),
             deleted=len(listed) - len(files),
         )
@@ -170,16 +180,17 @@ def _statistics(images: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _load_pictures(
-    files: Sequence[Path], side: int
+    files: Sequence[Path], images: np.ndarray
 ) -> tuple[np.ndarray, list[Path], list[tuple[Path, str]]]:
-    """The readable ones of files as (F, side, side, 3) uint8 RGB, their paths, the others."""
-    images = np.empty((len(files), side, side, 3), np.uint8)
+    """The readable ones of files, RGB, at the beginning of images (F, side, side, 3) uint8; their paths, the others."""
     with ThreadPoolExecutor(THREADS) as pool:
         reasons = list(pool.map(_load_picture, files, images))
     good = [i for i, reason in enumerate(reasons) if reason is None]
     skipped = [(file, why) for file, why in zip(files, reasons, strict=True) if why is not None]
     if skipped:
-        images = images[good]
+        for place, i in enumerate(good):  # never before one that is still to be moved
+            images[place] = images[i]
+        images = images[: len(good)]
     return images, [files[i] for i in good], skipped
 
 

@@ -134,14 +134,23 @@ def _similarity(points: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np
     return a, centre_t - a * centre_p
 
 
-def sampling_maps(
-    draws: Draws, size: int, augmentation: Augmentation
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where input and target sample the stored crop: two (N, size, size) complex64 arrays.
+class Placement(NamedTuple):
+    """N affine maps p -> scale p + offset of the plane, complex64 (N,); where mirrored (N,), x is then negated."""
 
-    The points are in face-square units; the equations are at the top of this file.
-    """
-    u = pixel_centres(size)
+    scale: np.ndarray
+    offset: np.ndarray
+    mirrored: np.ndarray
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """points (N or 1, size, size) complex64 through the N maps."""
+        placed = self.scale[:, None, None] * points
+        placed += self.offset[:, None, None]
+        placed.real[self.mirrored] *= -1
+        return placed
+
+
+def placements(draws: Draws, augmentation: Augmentation) -> tuple[Placement, Placement, np.ndarray]:
+    """J^-1(mirror(.)) of input and of target, T^-1 included; and the control points' noise n, (N, GRID, GRID)."""
     grid = np.linspace(-0.5, 0.5, GRID, dtype=np.float32)
     grid = (grid[None, :] + 1j * grid[:, None]).ravel()
     noise = draws.normal * np.float32(augmentation.noise)
@@ -157,16 +166,20 @@ def sampling_maps(
     mirrored = draws.uniform[:, 4] < 2 * augmentation.mirror - 1
     turn[mirrored] = turn[mirrored].conj()
     origin[mirrored] = -origin[mirrored].conj()
+    target = Placement(turn / a, origin - turn * b / a, mirrored)
+    return Placement(turn, origin, mirrored), target, noise
 
-    def place(scale: np.ndarray, offset: np.ndarray, points: np.ndarray) -> np.ndarray:
-        placed = scale[:, None, None] * points
-        placed += offset[:, None, None]
-        placed.real[mirrored] *= -1
-        return placed
 
-    inputs = place(turn, origin, u + _interpolate(noise, size))
-    targets = place(turn / a, origin - turn * b / a, u)
-    return inputs, targets
+def sampling_maps(
+    draws: Draws, size: int, augmentation: Augmentation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where input and target sample the stored crop: two (N, size, size) complex64 arrays.
+
+    The points are in face-square units; the equations are at the top of this file.
+    """
+    u = pixel_centres(size)
+    inputs, targets, noise = placements(draws, augmentation)
+    return inputs(u + _interpolate(noise, size)), targets(u[None])
 
 
 def sample(faces: np.ndarray, maps: np.ndarray, margin: float) -> np.ndarray:

@@ -52,7 +52,8 @@ def ssim(x: np.ndarray, y: np.ndarray, mask: np.ndarray | None = None) -> np.nda
     along /= along.sum()
 
     def local(picture: np.ndarray) -> np.ndarray:
-        return cv2.sepFilter2D(picture, cv2.CV_64F, along, along)[edge:-edge, edge:-edge]
+        means = cv2.sepFilter2D(picture, cv2.CV_64F, along, along)[edge:-edge, edge:-edge]
+        return means.reshape(*means.shape[:2], -1)  # of one channel OpenCV drops the axis
 
     c1, c2 = K1**2, K2**2
     maps = np.empty((len(x), x.shape[1] - 2 * edge, x.shape[2] - 2 * edge, x.shape[3]))

@@ -61,7 +61,11 @@ def sources(package: str) -> list:
 
 @pytest.mark.parametrize(
     ("library", "rooms"),
-    [("numba", ("nn/cpu", "swap/studio")), ("llvmlite", ("nn/cpu",)), ("cupy", ("nn/gpu",))],
+    [
+        ("numba", ("nn/cpu", "swap/studio", "swap/data/fused.py")),
+        ("llvmlite", ("nn/cpu",)),
+        ("cupy", ("nn/gpu",)),
+    ],
 )
 def test_each_backend_library_stays_in_its_rooms(library, rooms):
     outside = [

@@ -17,7 +17,7 @@ from swap.train import Trainer
 from swap.video import probe, read_frames
 from tests.swap.helpers import drawn_frames, hashes, swap_process, tone_clip, write_clip
 
-VERBS = ("extract", "train", "convert", "run", "inspect", "model")
+VERBS = ("extract", "train", "convert", "run", "inspect", "restore", "model")
 FACES = 30
 
 
@@ -116,7 +116,7 @@ BAD_INPUT = {
     AGAIN + "--steps 2 --recipe 2017": "recipe latentface, and 2017 is asked for",
     AGAIN + "--steps 2 --seed 1": "seed 0, and 1 is asked for",
     AGAIN + "--steps 2 --batch-size 3": "batch size 2, and 3 is asked for",
-    AGAIN.replace("trained", "broken") + "--steps 2": "cut short",
+    AGAIN.replace("trained", "broken") + "--steps 2": "no save before it is left",
     AGAIN.replace("trained", "a.mp4") + "--steps 2": "cannot be made",
     AGAIN.replace("trained", "a.mp4/run") + "--steps 2": "cannot be made",
     **{CONVERT.replace("a.mp4", name, 1): says for name, says in NO_VIDEOS.items()},
@@ -146,6 +146,14 @@ BAD_INPUT = {
     "inspect {p}/folder": "is a folder",
     "inspect {p}/empty.mp4": "no PNG, JPEG or MP4",
     "inspect {p}/text.mp4": "no PNG, JPEG or MP4",
+    "restore {p}/nothing": "holds no run",
+    "restore {p}/folder": "holds no run",
+    "restore {p}/trained": "no save before the newest",
+    "restore {p}/trained --to 7": "no save of step 7",
+    TRAIN + "--most-faces 3": "--most-faces must be at least 25",
+    TRAIN + "--keep 0": "--keep must be at least 1",
+    TRAIN + "--snapshot-every 0": "--snapshot-every must be at least 1",
+    RUN + "--keep 0": "--keep must be at least 1",
     "model --preset huge": "no preset 'huge'",
     "model --preset tiny --batch-size 0": "--batch-size must be at least 1",
 }
@@ -199,6 +207,15 @@ def test_a_name_is_printed_as_it_is(swap, place, tmp_path):
     assert f"faces of {name}: 2 of 2" in result.err
 
 
+def test_run_looks_at_a_run_before_it_begins(swap, place, tmp_path):
+    shutil.copytree(place / "broken", tmp_path / "run")
+    before = hashes(tmp_path)
+    result = swap(*RUN.format(p=place, new=tmp_path).split(), "--steps", 3)
+    assert result.status == 2
+    assert "cut short" in result.err.splitlines()[-1]
+    assert hashes(tmp_path) == before
+
+
 @pytest.mark.parametrize("side", ["a", "b"])
 def test_run_looks_at_every_video_before_it_begins(swap, place, tmp_path, side):
     line = RUN.format(p=place, new=tmp_path / "new").split()
@@ -213,6 +230,47 @@ def test_a_diverging_run_is_status_1_and_says_what_is_kept(swap, place, tmp_path
     assert "diverged" in result.err.splitlines()[-1]
     assert "Traceback" not in result.err
     assert hashes(tmp_path) == {}
+
+
+def test_too_little_memory_names_the_batch_that_fits(swap, place, tmp_path, monkeypatch):
+    line = TRAIN.format(p=place, new=tmp_path).replace("--batch-size 2", "--batch-size 4096")
+    monkeypatch.setattr("swap.memory.available_memory", lambda: 2**30)
+    result = swap(*line.split(), "--steps", 3)
+    assert result.status == 2
+    assert hashes(tmp_path) == {}
+    fits = int(re.search(r"--batch-size (\d+) fits", result.err.splitlines()[-1])[1])
+    assert 16 < fits < 4096
+    monkeypatch.setattr("swap.memory.available_memory", lambda: 2**27)
+    monkeypatch.setattr("swap.memory.resident_memory", lambda: 0)
+    assert "not even --batch-size 1 fits" in swap(*line.split(), "--steps", 3).err
+
+
+def test_inspect_and_restore_of_a_run(swap, place, tmp_path):
+    line = TRAIN.format(p=place, new=tmp_path).split()
+    for steps in (1, 2):
+        assert swap(*line, "--steps", steps).status == 0
+    run = tmp_path / "run"
+    for path in (run, run / "checkpoint.safetensors"):
+        told = swap("inspect", path)
+        assert (told.status, told.err) == (0, "")
+        assert "step 2" in told.out
+        assert "whole" in told.out
+    assert "step 1" in swap("inspect", run).out
+    newest = run / "checkpoint.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-4096])
+    told = swap("inspect", run)
+    assert told.status == 2
+    assert "cut short" in told.out
+    refused = swap(*line, "--steps", 3)
+    assert refused.status == 2
+    assert "cut short" in refused.err.splitlines()[-1]
+    assert f"`swap restore {run}` goes back" in refused.err.splitlines()[-1]
+    back = swap("restore", run)
+    assert back.status == 0
+    assert f"the run in {run} is back at step 1" in back.err
+    assert swap("inspect", run).status == 0
+    assert run_facts(run)["steps"] == 1
+    assert swap(*line, "--steps", 2).status == 0
 
 
 # ---------------------------------------------------------------- help

@@ -68,6 +68,34 @@ def extraction(tmp_path):
 # ---------------------------------------------------------------- FaceSet
 
 
+def test_faces_that_memory_should_not_hold_are_mapped_and_the_same(extraction, tmp_path):
+    folder = extraction("a", 40)
+    for number in (3, 39):
+        (folder / f"{number:06d}_0.png").write_bytes(b"no picture")
+    held = FaceSet.load(folder)
+    mapped = FaceSet.load(folder, spill=tmp_path / "run", in_memory=38 * 112 * 112 * 3)
+    assert (held.mapped, mapped.mapped) == (False, True)
+    assert mapped.paths == held.paths
+    assert [name for name, _ in mapped.skipped] == [name for name, _ in held.skipped]
+    np.testing.assert_array_equal(mapped.images, held.images)
+    for a, b in zip(
+        Batches(held, held, 3, 8, 64).at(5), Batches(mapped, mapped, 3, 8, 64).at(5), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(mapped.mean, held.mean)
+    assert list((tmp_path / "run").iterdir()) == []  # its file has no name
+    assert not FaceSet.load(folder, spill=tmp_path / "run", in_memory=10**9).mapped
+
+
+def test_a_disk_without_room_for_faces_is_said(extraction, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("swap.data.mapped._reserve", full)
+    with pytest.raises(UserError, match=r"No space left.*--most-faces"):
+        FaceSet.load(extraction("a", 30), spill=tmp_path / "run", in_memory=1)
+
+
 def test_load_reads_rgb_at_the_load_size_in_order(extraction):
     folder = extraction("a", 30)
     faces = FaceSet.load(folder)

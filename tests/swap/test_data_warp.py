@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from swap.data.fused import warp_and_colour
 from swap.data.warp import (
     GRID,
     UNIFORMS,
@@ -11,6 +12,7 @@ from swap.data.warp import (
     Draws,
     face_squares,
     pixel_centres,
+    placements,
     random_warp,
     sampling_maps,
 )
@@ -243,3 +245,48 @@ def test_borders_are_replicated():
 def test_augmentation_refuses_what_cannot_be(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         Augmentation(**wrong)
+
+
+WILD = Augmentation(rotation=170, zoom=0.5, shift=0.6, mirror=0.5, noise=0.2)
+
+
+@pytest.mark.parametrize(
+    "augmentation", [Augmentation(), STILL, WILD], ids=["usual", "still", "wild"]
+)
+@pytest.mark.parametrize(("count", "side", "size"), [(5, 112, 64), (1, 33, 20), (3, 8, 16)])
+def test_the_fused_pass_is_opencvs_sampling_and_a_table(augmentation, count, side, size):
+    """Of smooth pictures OpenCV's, whose weights are of 1/32 pixel, differ by a level at most, and rarely."""
+    faces, draws = smooth(count, side), draws_of(count, seed=3)
+    rng = np.random.default_rng(1)
+    tables = rng.random((count, 256, 3)).cumsum(1).astype("f4") / 300
+    inputs, targets = random_warp(faces, draws, size, margin=MARGIN, augmentation=augmentation)
+    shown, wanted, noise = placements(draws, augmentation)
+    plain = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
+    for placement, moved, slow in ((shown, noise, inputs), (wanted, None, targets)):
+        levels = warp_and_colour(faces, placement, moved, plain[None], size, MARGIN)
+        off = np.abs(levels - slow)
+        steep = np.abs(np.diff(faces.astype(float), axis=2)).max() / 32  # a 1/32 of a pixel there
+        assert off.max() <= 1 + steep
+        assert off.mean() < 0.3
+        coloured = warp_and_colour(faces, placement, moved, tables, size, MARGIN)
+        for n in range(count):
+            expected = np.stack([tables[n, levels[n, ..., c].astype(int), c] for c in range(3)], -1)
+            np.testing.assert_array_equal(coloured[n], expected)
+    if augmentation is not STILL:
+        assert not np.array_equal(inputs, targets)
+
+
+def test_the_fused_pass_samples_exactly_where_the_maps_say():
+    """A picture that is its own coordinates: bilinear sampling of a ramp gives the place, to half a level."""
+    side = 200
+    ramp = np.broadcast_to(np.arange(side), (side, side)).astype(np.uint8)
+    faces = np.stack([ramp, ramp.T, 255 - ramp], -1)[None]
+    draws, plain = draws_of(1, seed=5), np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, 1)[None]  # fmt: skip
+    shown, wanted, noise = placements(draws, Augmentation())
+    maps = sampling_maps(draws, SIZE, Augmentation())
+    for placement, moved, where in zip((shown, wanted), (noise, None), maps, strict=True):
+        seen = warp_and_colour(faces, placement, moved, plain, SIZE, MARGIN)[0]
+        places = where[0] * side / MARGIN + (side - 1) / 2 * (1 + 1j)
+        assert np.abs(seen[..., 0] - places.real.clip(0, side - 1)).max() <= 0.501
+        assert np.abs(seen[..., 1] - places.imag.clip(0, side - 1)).max() <= 0.501
+        assert np.abs(seen[..., 2] - (255 - places.real.clip(0, side - 1))).max() <= 0.501

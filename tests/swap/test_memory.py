@@ -1,13 +1,23 @@
 """The estimate of memory against what a process that trains really takes."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from swap.memory import MemoryEstimate, estimate_memory
+from swap.errors import UserError
+from swap.memory import (
+    MemoryEstimate,
+    available_memory,
+    check_memory,
+    estimate_memory,
+    resident_memory,
+)
 from swap.model import PRESETS, SwapModel
 from tests.conftest import REPOSITORY
 
@@ -58,8 +68,6 @@ def test_the_estimate_is_near_what_training_takes(preset, faces, recipe):
 
 def test_original_at_sixteen_faces_fits_into_two_and_a_half_gibibytes(monkeypatch):
     """Weights of zeros take no memory: their pages are never touched."""
-    import numpy as np
-
     for kind in ("conv", "dense"):
         monkeypatch.setattr(
             f"nn.layers.{kind}.make_weight", lambda init, shape, rng, dtype: np.zeros(shape, dtype)
@@ -84,3 +92,36 @@ def test_the_estimate_says_its_parts():
     assert text.startswith("about 2.00 GiB of memory (MiB: ")
     for part in ("weights and optimizer 1,024", "activations 512", "faces 1", "program 256"):
         assert part in text
+
+
+def test_what_is_there_is_what_the_system_says(monkeypatch, tmp_path):
+    """Against /proc/meminfo as `free` reads it, and a limit of a container below it."""
+    there = available_memory()
+    if there is None or not Path("/proc/meminfo").exists():
+        pytest.skip("this system does not say")
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 2**26 < there <= total
+    held = np.ones(2**27, np.uint8)
+    assert resident_memory() > held.nbytes
+    monkeypatch.setattr("swap.memory._container", lambda: 12345)
+    assert available_memory() == 12345
+    monkeypatch.setattr("swap.memory._system", lambda: None)
+    monkeypatch.setattr("swap.memory._container", lambda: None)
+    assert available_memory() is None
+    check_memory(lambda batch: MemoryEstimate(2**60, 0, 0, 0, 0), 16)  # unknown is not refused
+
+
+@pytest.mark.parametrize("room", [10, 11, 19, 20, 100])
+def test_the_batch_that_is_named_is_the_largest_that_fits(monkeypatch, room):
+    monkeypatch.setattr("swap.memory.available_memory", lambda: room)
+    monkeypatch.setattr("swap.memory.resident_memory", lambda: 0)
+
+    def estimate(batch):
+        return MemoryEstimate(5, 3 * batch, 1, 0, 0)
+
+    if estimate(64).total <= room:
+        check_memory(estimate, 64)
+        return
+    fits = max((b for b in range(1, 65) if estimate(b).total <= room), default=0)
+    with pytest.raises(UserError, match=f"--batch-size {fits} fits" if fits else "not even"):
+        check_memory(estimate, 64)

@@ -67,6 +67,12 @@ def test_ssim_is_that_of_the_definition_over_the_picture_and_under_a_mask():
         assert ssim(x, y, mask)[i] == pytest.approx(weighted, abs=1e-9)
 
 
+def test_ssim_of_grey_pictures_is_that_of_the_same_in_three_colours():
+    rng = np.random.default_rng(4)
+    x, y = rng.random((2, 3, 20, 17, 1))
+    np.testing.assert_allclose(ssim(x, y), ssim(x.repeat(3, 3), y.repeat(3, 3)), rtol=1e-12)
+
+
 def test_what_stands_still_or_moves_evenly_does_not_tremble():
     first, step = pictures(2, 8) / 4
     clip = np.stack([first + t * step for t in range(9)])
