@@ -1,4 +1,5 @@
-"""`swap demo`, `swap studio` and `swap evaluate`, from the command line to the files."""
+"""`swap demo`, `swap studio` and `swap evaluate`, import re
+from the command line to the files."""
 
 import json
 import sys
@@ -69,7 +70,9 @@ def test_a_demo_writes_everything_it_promises(demo):
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "data:video/mp4;base64," in page
-    assert "http" not in page.replace('http-equiv="', "")
+    # Among a million letters of base64, any four stand somewhere.
+    written = re.sub(r"base64,[A-Za-z0-9+/=]*", "", page)
+    assert "http" not in written.replace('http-equiv="', "")
 
 
 def test_a_demo_goes_on_from_its_run(demo, swap):
