@@ -95,8 +95,8 @@ class RunLock:
 
 
 def check_unlocked(folder: Path) -> str:
-    """UserError where another process works on the run in ``folder``; a lock that an ended process left there is removed,
-    and whose it was is returned, else ""."""
+    """UserError where another process works on the run in ``folder``. Removes a lock that an ended process left there, and
+    returns whose it was, else ""."""
     if (folder / LOCK).exists() and os.access(folder, os.W_OK):
         with RunLock(folder) as lock:
             return lock.stale
