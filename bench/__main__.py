@@ -2,7 +2,6 @@
 
 crash      training that is killed, a full disk, torn files: is anything lost?
 step       a training step: time by preset, against PyTorch where it is installed
-flat       the memory of a process that trains, over 100,000 steps, as a plot
 fuzz_checkpoint   20,000 mutated checkpoints: refused or right, quick, in little memory
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
 lessons    the lessons of examples/ in full: times and numbers (examples/README.md)
@@ -25,7 +24,6 @@ NAMES = (
     "step",
     "layers",
     "extract",
-    "flat",
     "fuzz_checkpoint",
     "convert",
     "startup",
