@@ -95,8 +95,8 @@ class RunLock:
 
 
 def check_unlocked(folder: Path) -> str:
-    """Removes a lock that an ended process left in ``folder``, and returns whose it was, "" where there is none; UserError
-    where another process works on the run."""
+    """Removes a lock that an ended process left in ``folder`` and returns whose it was, or ""; UserError where another
+    process works on the run."""
     if (folder / LOCK).exists() and os.access(folder, os.W_OK):
         with RunLock(folder) as lock:
             return lock.stale
