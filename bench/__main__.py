@@ -12,6 +12,7 @@ extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
 stream     a training step on faces that are mapped from disk, against one on faces in memory
+strangers  bad and unusual pictures and videos: read, or refused in one sentence (bench/STRANGERS.md)
 studio     heads a second; how far the detector's landmarks lie from the true ones
 real       a swapped video measured by models that had no part in it (see the top of bench/real.py)
 """
@@ -34,6 +35,7 @@ NAMES = (
     "picture",
     "real",
     "recipes",
+    "strangers",
     "stream",
     "studio",
 )

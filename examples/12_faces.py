@@ -208,10 +208,15 @@ lesson.save(fig, "expression")
 
 # %% [markdown]
 # ## What can be learned from it
-# The losses of `plain` fall as nicely as those of `alike`, and nobody who sees only them could tell the two apart.
-# Its decoder of B draws B ever better, and its swap stays where the mean picture is: B in person, doing something
-# average. That is the picture that convinces whoever does not compare it with the input. What helps when no truth is
-# known? Look at mouths and eyelids; and measure what can be measured without truth, as lesson 13 does.
+# Look at the curves again. The losses of `plain` fall as nicely as those of `alike`, B's own reconstruction climbs as
+# high, and nobody who sees only these could tell the two apart. But its swap stops climbing half way, about where
+# *nearest* stands, and no number that a face swapper shows will say so.
+#
+# What is wrong with it? Not what one would think: it turns its head and opens its mouth nearly as well. Its colours
+# are wrong. What the skin and the wall of A look like is in its code, and the decoder of B does what it can with it.
+# And what is wrong with both? Eyelids, brows and gaze hardly come through in so few steps; the correlation says it,
+# the decibels do not, because these are a few pixels. Twelve times as many steps with twice the filters, `swap demo`,
+# do better (README). One number is never enough.
 #
 # ## Break it
 

@@ -16,7 +16,10 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 MAX_PACKET = 1 << 19
@@ -71,6 +74,18 @@ def read_packet(file: BinaryIO) -> bytes | None:
     except Damaged:
         pass
     return None
+
+
+def has_packed_header(path: Path) -> bool:
+    """Whether `path` is a QuickTime film whose header is compressed: a few KB of it may unpack to gigabytes.
+
+    Raises OSError where it cannot be read.
+    """
+    with path.open("rb") as file, suppress(Damaged):
+        for piece in islice(_mp4_pieces(file, _size(file)), 1000):
+            if piece.kind == b"moov":
+                return _read(file, piece.body + 4, 4) == b"cmov"
+    return False
 
 
 def write_packet(source: BinaryIO, target: BinaryIO, packet: bytes) -> None:

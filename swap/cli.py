@@ -281,6 +281,17 @@ def main() -> None:
     except (UserError, CheckpointError) as error:
         say(f"swap: {error}", style="red")
         sys.exit(2)
+    except OSError as error:  # the system refused something that nobody foresaw
+        name = f"{error.filename}: " if error.filename else ""
+        say(f"swap: {name}{error.strerror or error}", style="red")
+        sys.exit(2)
+    except MemoryError:
+        say(
+            "swap: there is not enough memory for this; smaller pictures, a smaller --preset or a smaller "
+            "--batch-size take less",
+            style="red",
+        )
+        sys.exit(2)
     except DivergenceError as error:
         say(f"swap: {error}", style="red")
         sys.exit(1)

@@ -5,6 +5,7 @@ What `swap.video` (reading) and `swap.writer` (writing) both stand on.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -13,11 +14,19 @@ from av.stream import Disposition
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
+from swap.carriers import has_packed_header
 from swap.errors import UserError
 
 OnSkip = Callable[[str, str], None]
 
 HD_HEIGHT = 720  # untagged video is BT.709 from here up and BT.601 below, as players assume
+# Of a rotation by so many quarters counter-clockwise, what `orientation` answers.
+QUARTERS = (
+    (False, False, False),
+    (True, False, True),
+    (False, True, True),
+    (True, True, False),
+)
 SCALING = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -26,25 +35,52 @@ SCALING = (
 )
 
 
+# What is opened, by what the file says and not by its name. Not among them are lists of other files
+# and addresses (HLS, DASH, SDP, concat), text, and single pictures, which swap.pictures reads.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,gif,"
+    "apng,dv,mxf,nut,rm,swf,yuv4mpegpipe,wtv,mjpeg,mp3,aac,ac3,flac,wav"
+)
+LARGEST_FRAME = 36_000_000  # pixels: 8192 x 4320
+
+
 def open_video(path: Path) -> InputContainer:
     """Open a video file. Raises UserError where it is missing, empty or not a container."""
-    if not path.exists():
-        raise UserError(f"there is no file {path}.")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; a video file was expected.")
     try:
-        # The absolute path keeps FFmpeg from taking "a:b.mp4" for a protocol.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
-    except (av.error.FFmpegError, OSError) as error:
-        found = "it is empty" if path.stat().st_size == 0 else error.strerror
+        if not path.exists():
+            raise UserError(f"there is no file {path}.")
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; a video file was expected.")
+        if not path.is_file():
+            raise UserError(f"{path} is a pipe or a device; a video file was expected.")
+        empty = path.stat().st_size == 0
+        if has_packed_header(path):
+            raise UserError(
+                f"{path} has a compressed header, as QuickTime wrote them before 2000; convert it to mp4 first."
+            )
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    name = str(path.absolute())  # keeps FFmpeg from taking "a:b.mp4" for a protocol
+    file: str | BinaryIO = name
+    try:
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # a name in another encoding: FFmpeg is given the open file
+            file = path.open("rb")
+        return av.open(
+            file,
+            metadata_errors="replace",
+            container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"},
+            options={"max_pixels": str(LARGEST_FRAME)},
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        found = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.error.ArgumentError):
+            found = "it is of another kind"
         raise UserError(
-            f"{path} cannot be read as a video ({found}); expected mp4, mov, mkv, webm, avi or "
-            "another container that FFmpeg knows."
+            f"{path} cannot be read as a video ({'it is empty' if empty else found}); expected mp4, "
+            "mov, mkv, webm, avi or another container of videos."
         ) from error
-    if container.format.name == "tty":  # FFmpeg takes any text file for a screen of a terminal
-        container.close()
-        raise UserError(f"{path} is a text file; a video was expected.")
-    return container
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -56,6 +92,13 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
                     f"the codec of the video {path} is unknown; convert it to H.264 first."
                 )
             stream.thread_type = "AUTO"
+            # A frame of a hundred bytes may claim any size, and is then as large in memory.
+            stream.codec_context.options = {"max_pixels": str(LARGEST_FRAME)}
+            if stream.width * stream.height > LARGEST_FRAME:
+                raise UserError(
+                    f"{path} claims frames of {stream.width:,} x {stream.height:,} pixels, and at "
+                    f"most {LARGEST_FRAME:,} are read."
+                )
             return stream
     raise UserError(f"{path} has no video stream; a video with pictures was expected.")
 
@@ -93,7 +136,11 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     The display matrix holds nine int32, row by row: a b u, c d v, x y w. It maps a stored point
     (p, q) to the shown point (a p + c q + x, b p + d q + y); see libavutil/display.h.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV knows no name for another side datum of the frame, and then lists none: EXIF, for one.
+        return QUARTERS[round(frame.rotation / 90) % 4]
     if data is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()

@@ -111,9 +111,11 @@ def read_mark(path: Path | str) -> Mark | None:
     Raises UserError when the file is missing, unreadable or of another kind.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; a PNG, JPEG or MP4 file was expected.")
     try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; a PNG, JPEG or MP4 file was expected.")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is a pipe or a device; a PNG, JPEG or MP4 file was expected.")
         with path.open("rb") as file:
             packet = read_packet(file)
     except FileNotFoundError:

@@ -3,8 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,7 +21,19 @@ from swap.errors import UserError
 
 # Names of files are printed as they are: no [markup], no :emoji:, no breaks at 80 columns.
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-say = partial(console.print, soft_wrap=True)
+
+
+def say(text: Any, **options: Any) -> None:
+    """Print a line, or something that rich draws."""
+    console.print(printable(text) if isinstance(text, str) else text, soft_wrap=True, **options)
+
+
+def printable(text: str) -> str:
+    """`text` with control characters shown as escapes: a file's name must not steer the terminal, nor fill lines."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
 
 FacesOption = Annotated[int, typer.Option(help="Side of the crops in pixels.")]
 PresetOption = Annotated[
@@ -85,7 +96,7 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
 
             def show(what: str, done: int, total: int) -> None:
                 if what not in tasks:
-                    tasks[what] = progress.add_task(what, total=total)
+                    tasks[what] = progress.add_task(printable(what), total=total)
                 progress.update(tasks[what], completed=done, total=total)
 
             yield show

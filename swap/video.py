@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -32,12 +33,14 @@ from swap.container import (
     video_stream,
 )
 from swap.errors import UserError
-from swap.pictures import list_pictures, read_picture
+from swap.pictures import DEFAULT_MS, film_length, list_pictures, read_film, read_picture
 from swap.writer import VideoWriter
 
 __all__ = ["Frame", "VideoInfo", "VideoWriter", "probe", "read_frames"]
 
 PICTURE_RATE = Fraction(25)
+# What a header says beyond these is no recording's: the next best value is taken.
+SLOWEST, FASTEST, WIDEST = Fraction(1, 100), Fraction(1000), Fraction(16)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,13 @@ def probe(path: Path | str) -> VideoInfo:
     path = Path(path)
     pictures = list_pictures(path)
     if pictures is not None:
+        if (length := _film_length(path, pictures)) > 1:
+            (first, _), (_, late) = islice(chain(read_film(path), [(None, DEFAULT_MS)]), 2)
+            height, width = first.shape[:2]
+            return VideoInfo(path, "video", length, Fraction(1000, late), width, height, False)
+        if pictures == [path]:
+            height, width = read_picture(path).shape[:2]
+            return VideoInfo(path, "pictures", 1, PICTURE_RATE, width, height, False)
         for picture in pictures:
             with suppress(UserError):
                 height, width = read_picture(picture).shape[:2]
@@ -90,12 +100,15 @@ def probe(path: Path | str) -> VideoInfo:
         frame = next(decode_frames(container, stream, lambda name, reason: None), None)
         if frame is None:
             raise _no_frame(path)
-        fps = stream.average_rate or stream.guessed_rate or PICTURE_RATE
+        rates = (stream.average_rate, stream.guessed_rate, PICTURE_RATE)
+        fps = next(rate for rate in rates if rate and SLOWEST <= rate <= FASTEST)
         seconds = Fraction(container.duration or 0, av.time_base)
         if stream.duration is not None:
             seconds = stream.duration * stream.time_base
         turned, _, _ = orientation(frame)
         aspect = stream.sample_aspect_ratio or Fraction(1)
+        if not 1 / WIDEST <= aspect <= WIDEST:
+            aspect = Fraction(1)
         size = (frame.height, frame.width) if turned else (frame.width, frame.height)
         return VideoInfo(
             path,
@@ -131,6 +144,8 @@ def read_frames(
     path = Path(path)
     skip = on_skip or (lambda name, reason: None)
     pictures = list_pictures(path)
+    if pictures is not None and _film_length(path, pictures) > 1:
+        return _read_film(path, start, stop, step, skip)
     if pictures is not None:
         return _read_pictures(path, pictures, range(len(pictures))[start:stop:step], skip)
     # Opened here, so that a bad file is reported at the call and not at the first next().
@@ -158,6 +173,27 @@ def _read_pictures(
         yield Frame(index, image, index, 1 / PICTURE_RATE, picture.name)
     if chosen and not decoded:
         raise _no_frame(path)
+
+
+def _film_length(path: Path, pictures: list[Path]) -> int:
+    """More than 1 where `path` is one file that holds several pictures to be shown in turn."""
+    return film_length(path) if pictures == [path] else 1
+
+
+def _read_film(
+    path: Path, start: int, stop: int | None, step: int, on_skip: OnSkip
+) -> Iterator[Frame]:
+    index = -1
+    try:
+        for index, (image, at) in enumerate(read_film(path)):
+            if stop is not None and index >= stop:
+                return
+            if index >= start and (index - start) % step == 0:
+                yield Frame(index, image, at, Fraction(1, 1000), f"frame {index:06d}")
+    except UserError as error:
+        if index < 0:
+            raise
+        on_skip(f"after frame {index}", str(error))
 
 
 def _no_frame(path: Path) -> UserError:

@@ -27,6 +27,7 @@ from swap.sound import Soundtrack, add_sound
 CODEC = "libx264"
 # The mp4 muxer counts the ticks from one frame to the next in 31 bits.
 FINEST_TIME_BASE = Fraction(1, 1_000_000)
+COARSEST_SCALE = 10_000  # ticks a second: the muxer doubles fewer
 
 
 class VideoWriter:
@@ -166,8 +167,20 @@ class VideoWriter:
             at = self._last_pts + spacing if self._last_pts is not None else 0
         if self._last_pts is not None:
             at = max(at, self._last_pts + 1)
+            self._check_gap((at - self._last_pts) * tick, tick)
         self._last_pts = at
         return at
+
+    def _check_gap(self, seconds: Fraction, tick: Fraction) -> None:
+        scale = 1 / tick
+        while scale < COARSEST_SCALE:
+            scale *= 2
+        # With three frames that look ahead, five lie between the times of decoding and of showing.
+        if 6 * seconds * scale >= 2**31:
+            raise UserError(
+                f"frame {self.frames} is shown {float(seconds / 3600):,.1f} hours after the one before "
+                f"it, which the mp4 {self.path} cannot hold; cut the recording there, and convert both parts."
+            )
 
     def _converted(self, rgb: np.ndarray, at: int) -> av.VideoFrame:
         """The frame as the encoder takes it."""

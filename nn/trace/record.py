@@ -126,7 +126,8 @@ class Trace:
     def html(self, file: str | os.PathLike, *, megabytes: float = 15.0) -> None:
         """One page that needs nothing else: walks the step layer by layer, with every number to be clicked at.
 
-        Numbers that would make it larger than ``megabytes`` are kept to fewer digits, and the page says so.
+        Exact where that fits into ``megabytes``. Where it does not, the page sums dw and db itself and, if need be,
+        keeps fewer digits, and says so. Raises ValueError, and writes nothing, where two digits do not fit.
         """
         from nn.trace.page import write_page
 

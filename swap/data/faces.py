@@ -20,7 +20,9 @@ from swap.data.mapped import room_for
 from swap.data.warp import face_squares
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
+from swap.faces.extract import LARGEST_CROP
 from swap.faces.records import read_alignments
+from swap.pictures import picture_size
 
 MOST = 4000  # faces of a side, unless asked for: 151 MB
 MINIMUM = 25  # with fewer, the network learns the pictures instead of the person
@@ -196,8 +198,12 @@ def _load_picture(file: Path, out: np.ndarray) -> str | None:
     """Read one crop into out (side, side, 3); the reason where that cannot be done."""
     try:
         # Not cv2.imread, which cannot open every path on every system and says nothing of why.
+        if max(picture_size(file)) > LARGEST_CROP:
+            return f"larger than {LARGEST_CROP} pixels, and no crop of an extraction is"
         packed = np.frombuffer(file.read_bytes(), np.uint8)
         picture = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+    except UserError:
+        return "not a readable picture"
     except OSError as error:
         return error.strerror or str(error)
     except cv2.error:

@@ -31,6 +31,7 @@ from swap.faces.align import TEMPLATE, umeyama, warp_crop
 MODEL = Path(__file__).parent / "models" / "face_detection_yunet_2023mar.onnx"
 MODEL_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
+LARGEST_LOOK = 2560  # pixels of the longer side that YuNet is shown: 200 MB
 _CANDIDATE_SCORE = 0.3  # answers below this are no part of an average
 _SAME_FACE = 0.5  # intersection over union with the best answer, to be averaged with it
 _OVERLAP = 0.3  # a second face may overlap the first by this much, as in OpenCV's own sample
@@ -57,7 +58,8 @@ class Detector:
     """Finds faces. One detector may be used by several threads at once.
 
     score_threshold: the least score of a face. max_side: pictures are made as small as this for
-    `find`; where that shows no face, it looks again at twice that and at full size. Raises
+    `find`; where that shows no face, it looks again at twice that and at full size, which is
+    LARGEST_LOOK at most. Raises
     UserError where the model file is missing or damaged.
     """
 
@@ -86,7 +88,7 @@ class Detector:
         """The faces as one look at the whole picture shows them, the largest first."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ValueError(f"a picture must be uint8 (H, W, 3), found {rgb.dtype} {rgb.shape}")
-        longer = max(rgb.shape[:2])
+        longer = min(max(rgb.shape[:2]), LARGEST_LOOK)
         for side in (self.max_side, 2 * self.max_side, longer):
             found = self._look(_smaller(rgb, side), self.score_threshold)
             if found or side >= longer:

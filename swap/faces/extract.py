@@ -4,7 +4,8 @@
     out/alignments.jsonl    where each of them was (records.py)
 
 Frames are decoded in order here; a few threads find the face, cut it out and write it, and the
-record is kept in the order of the frames. At most 2 frames a thread are in memory.
+record is kept in the order of the frames. At most 2 frames a thread are in memory, fewer where they
+are large.
 """
 
 import hashlib
@@ -21,12 +22,14 @@ from swap.faces.align import CropDefinition, crop_matrix, warp_crop
 from swap.faces.detect import Detector
 from swap.faces.journal import Journal
 from swap.faces.records import FILE_NAME, PART_NAME, Alignment, fps_text, read_alignments
+from swap.files import sole_user
 from swap.pictures import list_pictures
 from swap.provenance import Mark, read_mark, write_png
 from swap.video import Frame, probe, read_frames
 
 COMPRESS_LEVEL = 1  # 0.7 times the time of level 3 for 4 % more bytes
-_SMALLEST, _LARGEST = 32, 2048
+SMALLEST_CROP, LARGEST_CROP = 32, 2048
+HELD_PIXELS = 1 << 27  # of the frames in memory at once: 400 MB
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,10 @@ def extract(
     Raises UserError where the source cannot be read, no frame has a face, or `out` holds anything
     else; nothing is then written, and no file of `out` is changed.
     """
-    if not _SMALLEST <= size <= _LARGEST:
+    if not SMALLEST_CROP <= size <= LARGEST_CROP:
         raise UserError(
-            f"the size of the crops must be from {_SMALLEST} to {_LARGEST} pixels, not {size}."
+            f"the size of the crops must be from {SMALLEST_CROP} to {LARGEST_CROP} pixels, not "
+            f"{size}."
         )
     if every < 1:
         raise UserError(f"every must be at least 1 (1 takes every frame), not {every}.")
@@ -108,7 +112,7 @@ def extract(
         raise UserError(f"the folder {out} cannot be made: {error.strerror}.") from error
     cutter = _Cutter(out, crop, size, detector, settings["source"], _source_mark(source))
     skipped: list[tuple[str, str]] = []
-    with journal:
+    with sole_user(out), journal:
         frames = read_frames(
             source,
             stop=stop,
@@ -184,7 +188,8 @@ def _in_order(
     try:
         for frame in frames:
             waiting.append(pool.submit(cut, frame))
-            if len(waiting) >= 2 * threads:
+            most = HELD_PIXELS * 3 // frame.image.size
+            while len(waiting) >= max(1, min(2 * threads, most)):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -259,7 +264,11 @@ def source_digest(source: Path) -> str:
         return _file_sha256(source)
     whole = hashlib.sha256()
     for picture in list_pictures(source) or []:
-        whole.update(f"{picture.name}\0{_file_sha256(picture)}\n".encode(errors="surrogateescape"))
+        try:
+            content = _file_sha256(picture)
+        except UserError:  # skipped later, and told
+            content = "unreadable"
+        whole.update(f"{picture.name}\0{content}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
 
 

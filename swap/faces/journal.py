@@ -5,16 +5,21 @@
         journal.finish(skipped)                 alignments.jsonl, whole; the .part goes
 
 The first line of the .part is the settings; the others are {"frame": 12, "faces": 1, "alignment":
-{...}}, with no alignment where the frame had no face.
+{...}}, with no alignment where the frame had no face. Lines and crops reach the disk when the system
+likes; after a power cut, frames whose crop is not whole are done again.
 """
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from swap.errors import UserError
 from swap.faces.records import FILE_NAME, FORMAT, PART_NAME, VERSION, Alignment
-from swap.files import write_bytes_atomic
+from swap.files import sync, write_bytes_atomic
+
+PNG_END = bytes.fromhex("0000000049454e44ae426082")  # the chunk IEND
 
 
 class Journal:
@@ -68,11 +73,32 @@ class Journal:
             "several": sorted(f for f, faces in self.done.items() if faces > 1),
             "skipped": [list(item) for item in skipped],
         }
+        # A frame whose crop a power cut had torn was done again, after later ones.
+        self.alignments.sort(key=lambda a: (a.frame, a.face))
         lines = [header, *(a.to_dict() for a in self.alignments)]
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        write_bytes_atomic(self.folder / FILE_NAME, text.encode())
+        self._sync_crops()
+        write_bytes_atomic(self.folder / FILE_NAME, text.encode(), durable=True)
         self.discard()
         return header
+
+    def _sync_crops(self) -> None:
+        """What the record names is on the disk before the record is."""
+        for alignment in self.alignments:
+            with suppress(OSError):  # its owner may have deleted it meanwhile
+                if alignment.file is not None:
+                    sync(self.folder / alignment.file)
+
+    def _torn(self, alignment: Alignment) -> bool:
+        """Whether a power cut left the crop cut or empty; one that is gone was deleted by its owner."""
+        try:
+            with (self.folder / (alignment.file or "")).open("rb") as file:
+                file.seek(-len(PNG_END), os.SEEK_END)
+                return file.read() != PNG_END
+        except (FileNotFoundError, IsADirectoryError):
+            return False
+        except OSError:  # shorter than the end of a PNG
+            return True
 
     def discard(self) -> None:
         """Remove the journal."""
@@ -92,6 +118,8 @@ class Journal:
                     alignment = None if kept is None else Alignment.from_dict(kept)
                 except (KeyError, ValueError):
                     break
+                if alignment is not None and self._torn(alignment):
+                    continue
                 self.done[frame] = faces
                 if alignment is not None:
                     self.alignments.append(alignment)
@@ -111,7 +139,7 @@ def _objects(part: Path) -> list[dict[str, Any]]:
     for line in content.split(b"\n")[:-1]:
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if not isinstance(value, dict):
             break

@@ -139,6 +139,8 @@ def read_alignments(folder: Path | str) -> tuple[dict[str, Any], list[Alignment]
 
 def _lines(path: Path) -> list[str]:
     try:
+        if not path.is_file():
+            raise OSError("it is no regular file")
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from error

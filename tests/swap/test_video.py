@@ -680,6 +680,23 @@ def test_interrupt_at_the_last_moment(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("hours", "good"), [(0.5, True), (6, True), (10, False), (8760, False)])
+def test_a_hole_that_mp4_cannot_hold_is_told_at_its_frame(hours, good, tmp_path):
+    def write(path):
+        with VideoWriter(path, fps=25, width=64, height=48) as writer:
+            for i in range(8):
+                at = 40 * i + (round(hours * 3_600_000) if i >= 4 else 0)
+                writer.write(picture(i), at, Fraction(1, 1000))
+
+    if good:
+        write(tmp_path / "o.mp4")
+        assert float(np.diff(times(tmp_path / "o.mp4")).max()) == pytest.approx(hours * 3600 + 0.04)
+        return
+    with pytest.raises(UserError, match=r"frame 4 is shown .* hours after the one before"):
+        write(tmp_path / "o.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_refusals_of_the_writer(tmp_path):
     clip = make_clip(tmp_path / "a.mp4", 3)
     before = clip.read_bytes()
@@ -720,7 +737,7 @@ def test_full_disk(tmp_path, monkeypatch):
     full.symlink_to("/dev/full")
 
     class Staged:
-        def __init__(self, path):
+        def __init__(self, path, **options):
             pass
 
         def __enter__(self):

@@ -214,7 +214,7 @@ element("play").addEventListener("click", () => play(!playing));
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.matches("input, select, textarea")) {
+  if (event.target.matches("input:not([type=checkbox]), select")) {
     if (event.key === "Escape") event.target.blur();
     return;
   }

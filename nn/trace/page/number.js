@@ -20,6 +20,7 @@ async function explained(step, number) {
   const used = [role, ...[sum, ...sum.parts.map(([, part]) => part)].flatMap((s) => [s.left?.role, s.right?.role])];
   spec.bits = Math.min(...used.filter(Boolean).map((r) => r.source.bits ?? FRACTION[told.dtype]));
   spec.digits = digitsOf(spec.bits);
+  spec.valueDigits = isLoss(number) ? 9 : role.source.digits;
   spec.title = shared || isLoss(number) ? sum.name : `${owner.label ?? endLabel(owner)}.${nameOf(letter, index)}`;
   const coloured = isPicture(letter, role, step.call) && state.rgb && !isLoss(number);
   if (coloured) {
@@ -107,7 +108,8 @@ async function endNumber(spec, end, letter, index) {
   }
   const here = (number) => () => go({ step: now.step, number }, { still: true });
   const whole = (name) => here({ letter: name, index: [], chain: null, shared: false });
-  spec.also.push(["loss", whole("loss"), letter === "loss"]);
-  if (told.ends.length > 1) spec.also.push(["of all chains", whole("total"), letter === "total"]);
+  const many = told.ends.length > 1;
+  spec.also.push([many ? `loss of ${end.chain}` : "loss", whole("loss"), letter === "loss"]);
+  if (many) spec.also.push(["loss of all", whole("total"), letter === "total"]);
   spec.also.push(["dy", here(peak(steps[now.step], "dy")), letter === "dy"]);
 }

@@ -20,7 +20,7 @@ class Panel {
     if (spec.also.length > 1) host.append(this.others(spec.also));
     host.append(
       make("h2", { tabindex: -1, id: "number", text: spec.title }),
-      make("p", { class: "value", text: show(sum.own ? sum.value : sum.computed, spec.digits) }),
+      make("p", { class: "value", text: show(sum.own ? sum.value : sum.computed, spec.valueDigits) }),
     );
     if (spec.about) host.append(make("p", { class: "about" }, ...spec.about));
     host.append(make("p", { class: "equation" }, ...words(sum.equation)));
@@ -83,7 +83,8 @@ class Panel {
       return;
     }
     const plain = sum.right.letter === null && sum.right.name(0) === "1";
-    const list = make("ol", { class: plain ? "products plain" : "products", "aria-label": "products" });
+    const looks = plain ? "plain" : sum.length && sum.left.name(sum.at[0]).length > 16 ? "broad" : "";
+    const list = make("ol", { class: `products ${looks}`, "aria-label": "products" });
     const sizes = products.map(Math.abs);
     const largest = sizes.reduce((a, b) => Math.max(a, b), 0);
     const bySize = Uint32Array.from(products.keys()).sort((a, b) => sizes[b] - sizes[a]);
@@ -198,7 +199,7 @@ class Panel {
     return make("p", { class: "note", text: `Of these, ${parts.filter(Boolean).join(", ")}.` });
   }
 
-  check(sum, { digits, bits }) {
+  check(sum, { digits, valueDigits, bits }) {
     const computed = sum.computed;
     const made = sum.formula ? "the formula, in float64" : sum.parts.length ? "the parts together, in float64" : "the sum, in float64";
     const rows = make("dl", { class: "check" }, make("dt", { text: made }), make("dd", { text: show(computed, digits) }));
@@ -218,7 +219,7 @@ class Panel {
       : `${show(off, 2)}, ${show(share, 1)} of the ${sum.formula ? "number" : "products"}\u2019 size`;
     const why = off === 0 ? "" : right ? (cut ? `: the page keeps ${bits} bits of each number` : ": rounding") : ": more than rounding explains";
     rows.append(
-      make("dt", { text: `the engine\u2019s number, ${told.dtype}` }), make("dd", { text: show(sum.value, digits) }),
+      make("dt", { text: `the engine\u2019s number, ${told.dtype}` }), make("dd", { text: show(sum.value, valueDigits) }),
       make("dt", { text: "difference" }), make("dd", { class: right ? "right" : "wrong", text: text + why }),
     );
     this.host.dataset.verdict = off === 0 ? "the same" : right ? "rounding" : "wrong";

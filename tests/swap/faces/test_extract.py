@@ -9,6 +9,7 @@ from swap.faces.align import CropDefinition, crop_matrix, paste
 from swap.faces.detect import Detection, Detector
 from swap.faces.extract import extract
 from swap.faces.records import FILE_NAME, PART_NAME, read_alignments
+from swap.files import sole_user
 from swap.provenance import Mark, SourceType, mark_file, read_mark, write_png
 from swap.video import read_frames
 
@@ -140,6 +141,69 @@ def test_an_interrupted_extraction_goes_on_and_ends_the_same(pictures, tmp_path,
     extract(pictures, tmp_path / "out", size=64, detector=detector)
     assert detector.seen == 6
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("left", [b"", b"\x89PNG\r\n\x1a\n", "half", "zeros"])
+def test_a_crop_that_a_power_cut_has_torn_is_made_again(pictures, tmp_path, left):
+    """The journal names it, but it is empty, cut, or ends in zeros."""
+
+    def stop(done, total):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    extract(pictures, tmp_path / "whole", size=64, detector=Knowing())
+    with pytest.raises(KeyboardInterrupt):
+        extract(pictures, tmp_path / "out", size=64, detector=Knowing(), progress=stop)
+    crop = tmp_path / "out" / "000002_0.png"
+    data = crop.read_bytes()
+    half = data[: len(data) // 2]
+    crop.write_bytes({"half": half, "zeros": half + bytes(len(data) - len(half))}.get(left, left))
+    (tmp_path / "out" / "000001_0.png").unlink()  # its owner did that: it stays away
+    detector = Knowing()
+    extract(pictures, tmp_path / "out", size=64, detector=detector)
+    assert detector.seen == 5
+    expected = content(tmp_path / "whole")
+    del expected["000001_0.png"]
+    assert content(tmp_path / "out") == expected
+
+
+def test_two_processes_do_not_write_into_one_folder(pictures, tmp_path):
+    (tmp_path / "out").mkdir()
+    with (
+        sole_user(tmp_path / "out"),
+        pytest.raises(UserError, match="another process is writing"),
+    ):
+        extract(pictures, tmp_path / "out", size=64, detector=Knowing())
+    assert content(tmp_path / "out") == {}
+    extract(pictures, tmp_path / "out", size=64, detector=Knowing())
+
+
+def test_an_unreadable_picture_costs_itself(pictures, tmp_path):
+    (pictures / "p2.png").unlink()
+    (pictures / "p2.png").symlink_to("/proc/self/mem")  # reading it fails, for root as well
+    report = extract(pictures, tmp_path / "out", size=64, detector=Knowing())
+    assert [name for name, _ in report.skipped] == ["p2.png"]
+    assert report.frames == 9
+
+
+def test_few_large_frames_are_in_memory(pictures, tmp_path, monkeypatch):
+    """With room for three of these frames, no more than three wait for their turn."""
+    monkeypatch.setattr("swap.faces.extract.HELD_PIXELS", 3 * 96 * 72)
+    held, most = [0], [0]
+    read = read_frames
+
+    def counting(*arguments, **options):
+        for frame in read(*arguments, **options):
+            held[0] += 1
+            most[0] = max(most[0], held[0])
+            yield frame
+
+    def done(*_):
+        held[0] -= 1
+
+    monkeypatch.setattr("swap.faces.extract.read_frames", counting)
+    extract(pictures, tmp_path / "out", size=64, detector=Knowing(), threads=8, progress=done)
+    assert most[0] == 3
 
 
 def test_folders_that_hold_anything_else_are_left_alone(pictures, tmp_path):
