@@ -2,6 +2,8 @@
 
 crash      training that is killed, a full disk, torn files: is anything lost?
 step       a training step: time by preset, against PyTorch where it is installed
+flat       memory over a long conversion and a long training, as a plot
+kill       an extraction and a conversion, killed at random moments and continued
 fuzz_checkpoint   20,000 mutated checkpoints: refused or right, quick, in little memory
 layers     each layer of a preset, forward and backward: time, GFLOP/s, error, against PyTorch
 lessons    the lessons of examples/ in full: times and numbers (examples/README.md)
@@ -25,6 +27,8 @@ NAMES = (
     "step",
     "layers",
     "extract",
+    "flat",
+    "kill",
     "fuzz_checkpoint",
     "convert",
     "startup",

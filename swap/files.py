@@ -19,6 +19,9 @@ except ImportError:  # Windows
     fcntl = None
 
 
+TEMPORARY = ".latentface-"  # what the names of temporary files begin with
+
+
 @contextmanager
 def atomic_path(
     path: Path | str, *, within: Path | None = None, durable: bool = False
@@ -39,7 +42,8 @@ def atomic_path(
     if path.is_dir():
         raise UserError(f"{path} cannot be written: it is a folder; give the name of a file.")
     # The name does not contain the final one: that may already be as long as names can be.
-    temporary = (within or path.parent) / f".latentface-{os.getpid()}-{secrets.token_hex(4)}.part"
+    name = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}.part"
+    temporary = (within or path.parent) / name
     try:
         yield temporary
         try:
@@ -78,7 +82,8 @@ def sole_user(folder: Path) -> Iterator[None]:
     """Keep other processes out of `folder` while the block runs.
 
     The lock is the system's and ends with the process, however that ends: none is ever stale.
-    Where the file system knows no locks there is none. Raises UserError where another process has it.
+    Where the file system knows no locks there is none. Temporary files that a killed process has left
+    there are removed. Raises UserError where another process has it.
     """
     if fcntl is None:
         yield
@@ -92,6 +97,8 @@ def sole_user(folder: Path) -> Iterator[None]:
                 raise UserError(
                     f"another process is writing into {folder}; wait until it ends, or stop it."
                 ) from None
+            for left in folder.glob(f"{TEMPORARY}*.part"):
+                left.unlink(missing_ok=True)
         yield
     finally:
         os.close(handle)

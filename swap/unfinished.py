@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from swap.errors import UserError
-from swap.files import sole_user, sync, write_bytes_atomic
+from swap.files import TEMPORARY, sole_user, sync, write_bytes_atomic
 
 SETTINGS, LANDMARKS, COLOURS = "settings.json", "landmarks.jsonl", "colours.json"
 SUFFIX = ".unfinished"
@@ -141,7 +141,7 @@ def _difference(folder: Path, settings: dict[str, Any]) -> str | None:
     path = folder / SETTINGS
     if not path.exists():
         # Beginning, it has at most a temporary file of the settings.
-        mine = all(entry.name.startswith(".latentface-") for entry in folder.iterdir())
+        mine = all(entry.name.startswith(TEMPORARY) for entry in folder.iterdir())
         return "" if mine else f"it has no {SETTINGS}"
     try:
         before = json.loads(path.read_bytes())

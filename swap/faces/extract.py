@@ -22,7 +22,7 @@ from swap.faces.align import CropDefinition, crop_matrix, warp_crop
 from swap.faces.detect import Detector
 from swap.faces.journal import Journal
 from swap.faces.records import FILE_NAME, PART_NAME, Alignment, fps_text, read_alignments
-from swap.files import sole_user
+from swap.files import TEMPORARY, sole_user
 from swap.pictures import list_pictures
 from swap.provenance import Mark, read_mark, write_png
 from swap.video import Frame, probe, read_frames
@@ -223,7 +223,9 @@ def _earlier(out: Path, journal: Journal) -> ExtractReport | None:
             f"{out} holds an interrupted extraction of another source or with other settings; "
             "name another folder, or delete this one."
         )
-    if not (out / PART_NAME).exists() and any(out.iterdir()):
+    # What a process that was killed as it began has left is no one's.
+    others = [path for path in out.iterdir() if not path.name.startswith(TEMPORARY)]
+    if not (out / PART_NAME).exists() and others:
         raise UserError(
             f"{out} is not empty and holds no extraction; name a new or an empty folder for the "
             "faces."

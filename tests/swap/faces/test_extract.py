@@ -178,6 +178,15 @@ def test_two_processes_do_not_write_into_one_folder(pictures, tmp_path):
     extract(pictures, tmp_path / "out", size=64, detector=Knowing())
 
 
+def test_what_a_killed_process_left_is_cleared_away(pictures, tmp_path):
+    """Killed as it wrote the very first file, or a crop: the same command goes on, and nothing stays."""
+    extract(pictures, tmp_path / "whole", size=64, detector=Knowing())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".latentface-123-abcdef01.part").write_bytes(b"half")
+    extract(pictures, tmp_path / "out", size=64, detector=Knowing())
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
 def test_an_unreadable_picture_costs_itself(pictures, tmp_path):
     (pictures / "p2.png").unlink()
     (pictures / "p2.png").symlink_to("/proc/self/mem")  # reading it fails, for root as well
