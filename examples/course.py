@@ -1,10 +1,10 @@
 """What the lessons share: options, pictures, numbers, checks, data. None of it is neural networks.
 
-    lesson = course.begin("03_weather", __doc__)       --fast, --seed, --out
-    lesson.number("AUC, held-out days", 0.842)         printed, and kept in numbers.json
-    lesson.save(figure, "calibration")                 a PNG in out/03_weather, and shown in a notebook
-    lesson.check("dw is right", error < 1e-6, "...")   said aloud; a failed one makes the exit status 1
-    lesson.end()
+lesson = course.begin("03_weather", __doc__)       --fast, --seed, --out
+lesson.number("AUC, held-out days", 0.842)         printed, and kept in numbers.json
+lesson.save(figure, "calibration")                 a PNG in out/03_weather, and shown in a notebook
+lesson.check("dw is right", error < 1e-6, "...")   said aloud; a failed one makes the exit status 1
+lesson.end()
 """
 
 import argparse

