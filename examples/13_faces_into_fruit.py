@@ -230,9 +230,9 @@ lesson.save(fig, "yaw")
 
 # %% [markdown]
 # A correlation of 1 is a subject that turns as the input does, 0 one that does not care, and below 0 it turns the
-# *other* way. Two heads follow each other. What the apple does is decided by which deviations of pixels happen to
-# look alike to the encoder, here the bright side of a face and the pale top of an apple; no loss asked for one or the
-# other. Try other seeds.
+# *other* way. Two heads follow each other. The apple turns against the head, and with other seeds as well: to the
+# encoder the deviations of a head that turns left, brighter here and darker there, evidently look like those of an
+# apple that turns right. It compares pixels. What is the same turn of a head and of an apple, no loss ever told it.
 #
 # Now the number from before the training, beside what came of it: for each pair how far the swap is above the mean
 # picture, which knows nothing of the input, and how far the target's own reconstruction is, which is the most there
