@@ -10,7 +10,6 @@ fits it best; flat.png shows it all. Exit status 1 where the line rises by more 
 
 import argparse
 import json
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from nn.train import Budget
 from swap.convert import convert
 from swap.errors import UserError
+from swap.memory import resident_memory
 from swap.provenance import Mark, SourceType, write_png
 from swap.run import open_run
 from swap.stages import open_trainer
@@ -43,7 +43,7 @@ class Memory:
         """Called after each frame or step; reads the memory after every so many."""
         if not self.at or done - self.at[-1] >= self.every:
             self.at.append(done)
-            self.bytes.append(resident())
+            self.bytes.append(resident_memory())
 
     def line(self) -> dict[str, float]:
         """First, last, peak (MiB), and the slope of the best line times its length (MiB), after the warm part."""
@@ -58,15 +58,6 @@ class Memory:
             "rise": float(slope * length),
             "per_1000": float(1000 * slope),
         }
-
-
-def resident() -> int:
-    """Bytes of this process in memory; its peak where the system has no /proc."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return pages * resource.getpagesize()
 
 
 def main(argv: list[str]) -> int:

@@ -77,6 +77,16 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def make_folder(path: Path) -> None:
+    """Make `path` and what it lies in, and force its name to the disk. Raises UserError where that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {path} cannot be made: {error.strerror}.") from error
+    with suppress(OSError):  # not every system lets a folder be opened
+        sync(path.parent)
+
+
 @contextmanager
 def sole_user(folder: Path) -> Iterator[None]:
     """Keep other processes out of `folder` while the block runs.

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from swap.errors import UserError
-from swap.files import TEMPORARY, sole_user, sync, write_bytes_atomic
+from swap.files import TEMPORARY, make_folder, sole_user, sync, write_bytes_atomic
 
 SETTINGS, LANDMARKS, COLOURS = "settings.json", "landmarks.jsonl", "colours.json"
 SUFFIX = ".unfinished"
@@ -113,10 +113,7 @@ def unfinished(
     if not output.parent.is_dir():
         raise UserError(f"{output} cannot be written: the folder {output.parent} does not exist.")
     folder = folder_beside(output)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the folder {folder} cannot be made: {error.strerror}.") from error
+    make_folder(folder)
     with sole_user(folder):
         settings = json.loads(json.dumps(settings))
         different = _difference(folder, settings)

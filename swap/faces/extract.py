@@ -22,7 +22,7 @@ from swap.faces.align import CropDefinition, crop_matrix, warp_crop
 from swap.faces.detect import Detector
 from swap.faces.journal import Journal
 from swap.faces.records import FILE_NAME, PART_NAME, Alignment, fps_text, read_alignments
-from swap.files import TEMPORARY, sole_user
+from swap.files import TEMPORARY, make_folder, sole_user
 from swap.pictures import list_pictures
 from swap.provenance import Mark, read_mark, write_png
 from swap.video import Frame, probe, read_frames
@@ -106,10 +106,7 @@ def extract(
             progress(earlier.frames, earlier.frames)
         return earlier
     created = not out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the folder {out} cannot be made: {error.strerror}.") from error
+    make_folder(out)
     cutter = _Cutter(out, crop, size, detector, settings["source"], _source_mark(source))
     skipped: list[tuple[str, str]] = []
     with sole_user(out), journal:

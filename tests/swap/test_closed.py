@@ -7,6 +7,7 @@ machine, matplotlib asks `fc-list` which fonts there are.
 
 import importlib
 import platform
+import shutil
 import signal
 import sys
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.swap.helpers import swap_process
 from tests.swap.test_cli import place  # noqa: F401  (a fixture: clips, faces and a trained run)
+from tests.swap.test_video import make_clip
 
 GUARD = r"""
 import ctypes, os, platform, struct, sys, traceback
@@ -57,7 +59,8 @@ FILTERED = (sys.platform, platform.machine()) == ("linux", "x86_64")
 # What strangers would have fetched, started or read.
 HOSTILE = {
     "playlist.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
-    "list.mp4": "ffconcat version 1.0\nfile {p}/a.mp4\n",
+    "local.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\na.ts\n#EXT-X-ENDLIST\n",
+    "list.mp4": "ffconcat version 1.0\nfile a.mp4\n",
     "session.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
     "a=rtpmap:96 H264/90000\n",
     "program.png": "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(%pipe%id) (w) file\n",
@@ -89,7 +92,9 @@ def test_the_commands_need_no_network_and_no_other_program(place, tmp_path):  # 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_files_that_ask_for_it_are_refused(place, tmp_path, name):  # noqa: F811
-    (tmp_path / name).write_text(HOSTILE[name].format(p=place))
+    (tmp_path / name).write_text(HOSTILE[name])
+    shutil.copy(place / "a.mp4", tmp_path)
+    make_clip(tmp_path / "a.ts", 5)
     status, err = run("extract {n}/" + name + " --out {n}/out", n=tmp_path)
     assert status == 2, err
     assert "cannot be read" in err
