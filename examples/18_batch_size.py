@@ -181,10 +181,10 @@ lesson.number("steps, batch 1 over the largest batch", measured[0] / measured[-1
 # falling. The gradient is good enough by then, and what holds training back is the learning rate: above some value
 # every batch size runs away, however exact its gradient is. More pictures are looked at, for nothing.
 #
-# In pictures the smallest batch is the cheapest: it takes 1/50 of what the largest takes. In time it is the dearest,
-# because of what a step costs besides arithmetic. The best size is a meeting of the two: of this problem (its noise)
-# and of this machine. For a big network, whose single picture keeps the machine busy, the second half of the argument
-# goes away.
+# In pictures looked at, small batches are the cheapest: the largest takes some thirty times as many. In time a batch
+# of 1 is the dearest, because of what a step costs besides arithmetic. The best size is a meeting of the two: of this
+# problem (its noise) and of this machine. For a big network, whose single picture keeps the machine busy, the second
+# half of the argument goes away.
 
 # %%
 # Break it: draw neighbours. The digits lie in the order of their labels, so such a batch is all threes, its pictures
