@@ -192,8 +192,7 @@ def learn(show, returning=0, match=0.0):
 
 # %% [markdown]
 # ## What each step gives
-# Five trainings from the same initial weights. Which step will give most? Would the last not give more than those
-# before, whatever it is?
+# Five trainings from the same initial weights. Which step will give most? Guess before you look.
 
 # %%
 variants = {
