@@ -41,10 +41,10 @@ import numpy as np
 os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")  # before Numba is imported
 
 import nn.checkpoint
-from bench.flat import faces
 from nn.checkpoint import CheckpointError, verify_checkpoint
 from nn.train import Budget
 from swap import saver, train
+from swap.data import FaceSet
 from swap.generations import checkpoint_path, restore
 from swap.model import PRESETS, Preset
 from swap.recipe import RECIPES
@@ -73,6 +73,18 @@ class Shared:
     def count(self, kind: str) -> None:
         """One more operation of a kind."""
         self[kind] += 1
+
+
+def faces(count: int = 40) -> dict[str, FaceSet]:
+    """Two people of smooth random pictures."""
+    import cv2
+
+    sets = {}
+    for seed, side in enumerate("ab"):
+        coarse = np.random.default_rng(seed).integers(0, 256, (count, 7, 7, 3), np.uint8)
+        images = [cv2.resize(c, (56, 56), interpolation=cv2.INTER_CUBIC) for c in coarse]
+        sets[side] = FaceSet(np.stack(images), 4 / 3)
+    return sets
 
 
 def hook(before: Callable[[str], None]) -> None:

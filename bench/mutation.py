@@ -155,10 +155,17 @@ def main(argv: list[str]) -> int:
         "--lines", metavar="WORD", default="", help="only mutants of lines with WORD in them"
     )
     parser.add_argument(
-        "--sample", type=int, default=0, metavar="N", help="at most N mutants a file, drawn at random"
+        "--sample",
+        type=int,
+        default=0,
+        metavar="N",
+        help="at most N mutants a file, drawn at random",
     )
     parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help=f"a mutant that takes longer hangs ({SECONDS})"
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help=f"a mutant that takes longer hangs ({SECONDS})",
     )
     parser.add_argument(
         "--no-suite", action="store_true", help="the checks alone, without the tests"

@@ -192,8 +192,7 @@ def learn(show, returning=0, match=0.0):
 
 # %% [markdown]
 # ## What each step gives
-# Five trainings from the same initial weights. Which step will give most? Would the last not give more than those
-# before, whatever it is?
+# Five trainings from the same initial weights. Which step will give most? Guess before you look.
 
 # %%
 variants = {
@@ -234,18 +233,21 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 lesson.save(fig, "steps")
 
 # %% [markdown]
-# Standardising is the step that counts. Round trips and matching move the swap of fruit by a few tenths of a decibel,
-# up or down, and matching costs a little of the reconstruction. Matching *alone* helps the plain network about as
-# much as standardising does: both forbid the encoder to tell A from B, one at its entrance, one at its exit. Who has
-# done one has little left to win from the other. On faces, and in the minutes of `swap demo` in place of these
-# seconds, more is left: bench/RECIPES.md has the figures. A step that helps nothing where it is tried has to be
-# called so.
+# In the full run, plain stays below *nearest*; everything else comes out at it or above. Standardising gives most of
+# a decibel, round trips a few tenths more, and matching after them hardly anything, for which it takes some of the
+# own reconstruction. The surprise is the second row: with the plain input, matching alone does more than all the
+# others together.
+#
+# Standardising and matching are two ways to forbid the same thing, telling A from B: one at the encoder's entrance,
+# one at its exit. Who has done one has little left to win from the other, and on fruit the exit is the better place.
+# Which order holds on faces, and in the minutes of `swap demo` in place of these seconds, has to be measured there;
+# bench/RECIPES.md has figures. These are one seed, and a few tenths of a decibel are what another seed changes.
 #
 # Now look at the swap itself, beside its truth. The last row is the error, |swap - truth|, mean over the three
 # colours: white where it is right, black where it is off by half of all there is from black to white.
 
 # %%
-best = swaps["standardised"](test["a"], "a", "b")
+best = swaps["... and codes matched"](test["a"], "a", "b")
 error = np.abs(best - test["b"]).mean(-1, keepdims=True)
 show_rows(
     {
@@ -254,7 +256,7 @@ show_rows(
         "truth": test["b"],
         "error": np.repeat(1 - 2 * error, 3, axis=-1),
     },
-    "An apple becomes a kiwi: the standardised swap, and what it gets wrong",
+    "An apple becomes a kiwi: the swap with all steps, and what it gets wrong",
     "swap",
 )
 

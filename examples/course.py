@@ -60,7 +60,8 @@ class Lesson:
     def number(self, what: str, value: float, unit: str = "") -> None:
         """Prints a result and keeps it; ``unit`` is part of the print, ``dB`` or ``s``."""
         self.numbers[f"{what} [{unit}]" if unit else what] = float(value)
-        print(f"  {what}: {value:.4g}{' ' + unit if unit else ''}")
+        shown = f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+        print(f"  {what}: {shown}{' ' + unit if unit else ''}")
 
     def save(self, figure: Figure, name: str) -> Path:
         """Writes the figure as NAME.png; in a notebook it is shown as well. Returns the file."""

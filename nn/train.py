@@ -59,7 +59,7 @@ class Chore:
 
 class StopRequest:
     """Turns the first Ctrl-C (or SIGTERM, or the end of the terminal) into a request; the second interrupts as usual.
-    What was set to be ignored, as nohup does, stays ignored.
+    After nohup, the end of the terminal is none.
 
     with StopRequest() as stop: ... if stop.requested: ...
     """
@@ -77,7 +77,9 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # not every system has the last
                 number = getattr(signal, name, None)
-                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                if number is None:
+                    continue
+                if name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:
                     self._old[number] = signal.signal(number, self._handle)
         return self
 

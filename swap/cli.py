@@ -160,7 +160,7 @@ def run_all(
     budget, saves = make_budget(minutes, steps), Saves(keep, snapshot_every)
     for video in (*a, *b):
         stages.check_video(video)
-    stages.check_run(out / "run")
+    stages.check_run(out / "run", say)
     faces: dict[str, list[Path]] = {"a": [], "b": []}
     with bars() as progress:
         for side, videos in (("a", a), ("b", b)):

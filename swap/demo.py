@@ -75,7 +75,7 @@ def demo(
     rendered, out = settings.rendered, settings.out
     preset = get_preset(settings.preset)
     recipe = for_studio(get_recipe(settings.recipe), rendered.family)
-    stages.check_run(out / "run")
+    stages.check_run(out / "run", say)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

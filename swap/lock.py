@@ -28,6 +28,7 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK
+        self.stale = ""  # whose lock was found, and was nobody's any more
         self._file: int | None = None
         self._depth = 0
 
@@ -67,6 +68,8 @@ class RunLock:
             owner = _owner(file)
             if locked is False or not _is_dead(owner, locked is None):
                 raise UserError(_refusal(self.path, owner, locked is False))
+            if owner:
+                self.stale = f"process {owner.get('pid')} on {owner.get('host')}"
             try:
                 if not os.path.samestat(os.fstat(file), self.path.stat()):
                     return True
@@ -91,11 +94,13 @@ class RunLock:
             os.close(file)
 
 
-def check_unlocked(folder: Path) -> None:
-    """UserError where another process works on the run in ``folder``."""
+def check_unlocked(folder: Path) -> str:
+    """Removes a lock that an ended process left in ``folder`` and returns whose it was, or ""; UserError where another
+    process works on the run."""
     if (folder / LOCK).exists() and os.access(folder, os.W_OK):
-        with RunLock(folder):
-            pass
+        with RunLock(folder) as lock:
+            return lock.stale
+    return ""
 
 
 def _lock(file: int) -> bool | None:

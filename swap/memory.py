@@ -23,7 +23,7 @@ from swap.errors import UserError
 from swap.model import FACE_SIZE, SwapModel
 
 MIB = 2**20
-PROGRAM = 330 * MIB  # Python, NumPy, Numba's compiler, OpenCV, PyAV, Matplotlib
+PROGRAM = 370 * MIB  # Python, NumPy, Numba's compiler, OpenCV, PyAV, Matplotlib
 KEPT_IDLE = 96 * MIB  # memory of arrays between two uses, beyond the largest layer
 
 

@@ -40,12 +40,16 @@ def check_video(path: Path) -> None:
     probe(path)
 
 
-def check_run(run: Path) -> None:
+def check_run(run: Path, say: Say) -> None:
     """UserError or CheckpointError where training cannot go on in the folder ``run``: said before any work is begun."""
     from swap.lock import check_unlocked
     from swap.run import has_run, run_facts
 
-    check_unlocked(run)
+    ended = check_unlocked(run)
+    if ended:
+        say(
+            f"{ended} was working on the run in {run} and ended without saying so; its last save is gone on from"
+        )
     if has_run(run):
         run_facts(run)
 
@@ -107,7 +111,7 @@ def open_trainer(
     from swap.train import Trainer
 
     chosen, how = get_preset(preset), get_recipe(recipe)
-    check_run(run)
+    check_run(run, say)
     if most_faces is not None and most_faces < MINIMUM:
         raise UserError(f"--most-faces must be at least {MINIMUM}, not {most_faces}")
     faces, crops = {}, []

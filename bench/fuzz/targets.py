@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nn.checkpoint import CheckpointError, load_checkpoint
+from nn.checkpoint import CheckpointError, _seal, load_checkpoint
 from swap import cli
 from swap.errors import UserError
 from swap.faces.records import FILE_NAME, read_alignments
@@ -104,6 +104,7 @@ def _resealed(data: bytes) -> bytes:
         parts = {name: part["data_offsets"] for name, part in header.items() if "__" not in name}
         sums = {name: hashlib.sha256(body[a:b]).hexdigest() for name, (a, b) in parts.items()}
         meta["sha256"] = json.dumps(sums)
+        meta["seal"] = _seal(header)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return data
     text = json.dumps(header).encode()

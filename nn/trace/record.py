@@ -33,9 +33,10 @@ SHORT = {"weight": "w", "bias": "b"}  # a parameter's name in the equations
 class Call:
     """One layer at work, once, in one chain: x -> y on the way forward, dy -> dx on the way back.
 
-    chain    the chain's name; "" where the model is one chain
-    name     the layer's name, the same in every chain that it stands in
-    grads    what this call alone adds to each parameter's gradient: {"w": ..., "b": ...}
+    chain        the chain's name; "" where the model is one chain
+    name         the layer's name, the same in every chain that it stands in
+    parameters   {"w": ..., "b": ...}: the values as they were in this step
+    grads        what this call alone adds to each parameter's gradient, by the same names
     """
 
     chain: str
@@ -45,17 +46,13 @@ class Call:
     y: np.ndarray
     dy: np.ndarray
     dx: np.ndarray
+    parameters: dict[str, np.ndarray]
     grads: dict[str, np.ndarray]
 
     @property
     def label(self) -> str:
         """``a:encoder.conv1``, or the name alone where there is one chain."""
         return f"{self.chain}:{self.name}" if self.chain else self.name
-
-    @property
-    def parameters(self) -> dict[str, np.ndarray]:
-        """{"w": ..., "b": ...}: the values."""
-        return {SHORT.get(n, n): p.value for n, p in self.layer.own_parameters()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +159,13 @@ def trace(
     named = _names(model)
     parameters = {id(p): p for layer in model.values() for p in layer.parameters()}.values()
     kept = [(p, p.grad.copy()) for p in parameters]
+    values = {
+        id(p): p.value.copy() for p, _ in kept
+    }  # a step taken later must not change the record
     try:
         calls, ends = [], []
         for chain in model:
-            some, end = _run(chain, named[chain], x[chain], loss, target[chain])
+            some, end = _run(chain, named[chain], x[chain], loss, target[chain], values)
             calls += some
             ends.append(end)
     finally:
@@ -175,7 +175,12 @@ def trace(
 
 
 def _run(
-    chain: str, layers: list[tuple[str, Layer]], x: np.ndarray, loss: Loss, target: np.ndarray
+    chain: str,
+    layers: list[tuple[str, Layer]],
+    x: np.ndarray,
+    loss: Loss,
+    target: np.ndarray,
+    values: dict[int, np.ndarray],
 ) -> tuple[list[Call], End]:
     """One chain, forward and back."""
     first, way = x, []
@@ -193,8 +198,10 @@ def _run(
     for name, layer, x, y, cache in reversed(way):
         layer.zero_grad()
         dx = layer.backward(dy, cache)
-        grads = {SHORT.get(n, n): p.grad.copy() for n, p in layer.own_parameters()}
-        calls.append(Call(chain, name, layer, x, y, dy, dx, grads))
+        own = {SHORT.get(n, n): p for n, p in layer.own_parameters()}
+        parameters = {n: values[id(p)] for n, p in own.items()}
+        grads = {n: p.grad.copy() for n, p in own.items()}
+        calls.append(Call(chain, name, layer, x, y, dy, dx, parameters, grads))
         dy = dx
     return calls[::-1], end
 

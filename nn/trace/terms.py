@@ -120,7 +120,7 @@ def explains(kind: type[Layer]) -> Callable[[Explainer], Explainer]:
 def explain(trace: Trace, number: str) -> Terms:
     """What one number of the trace is made of; its ``str`` is the explanation.
 
-    number   "conv1.dw[1,2,0,5]", "b:decoder.conv1.y[0,3,3,7]", or "loss"
+    number   "conv1.dw[1,2,0,5]", "b:decoder.conv1.y[0,3,3,7]", "loss", or "loss.dy[0,3]"
     Raises ValueError, in one sentence, where there is no such layer, tensor or index.
     """
     eps = float(np.finfo(trace.ends[0].y.dtype).eps)
@@ -134,6 +134,9 @@ def _explain(trace: Trace, number: str) -> Terms:
 
     if re.fullmatch(r"(\w+:)?loss", number.replace(" ", "")):
         return explain_loss(trace, number.replace(" ", "").rpartition(":")[0])
+    start = re.fullmatch(r"\s*(?:(\w+):)?loss\.dy\s*\[([-\d,\s]*)\]\s*", number)
+    if start:
+        return _start(trace, *start.groups(), number)
     match = re.fullmatch(r"\s*(?:([^:\[\]]+):)?([^\[\]:]+)\.(\w+)\s*\[([-\d,\s]*)\]\s*", number)
     if not match:
         raise ValueError(f"a number of a trace is written like conv1.dw[1,2,0,5]; found {number!r}")
@@ -197,6 +200,18 @@ def _explain(trace: Trace, number: str) -> Terms:
     if place == len(way) - 1:
         return explain_end(next(e for e in trace.ends if e.chain == call.chain), at)
     return explain_call(way[place + 1], "dx", at)
+
+
+def _start(trace: Trace, chain: str | None, index: str, number: str) -> Terms:
+    """One number of the dy that comes from a loss."""
+    from nn.trace.losses import explain_end
+
+    ends = [end for end in trace.ends if chain in (None, end.chain)]
+    if len(ends) != 1:
+        ways = " or ".join(f"{end.chain}:loss.dy[{index}]" for end in trace.ends)
+        raise ValueError(f"there are {len(ends)} such losses: say {ways}")
+    at = tuple(int(i) for i in index.split(",") if i.strip())
+    return explain_end(ends[0], _inside(ends[0].dy, at, number))
 
 
 def explain_call(call: Call, tensor: str, index: Index) -> Terms:

@@ -170,7 +170,9 @@ def test_a_stop_before_the_first_step():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_first_signal_asks_and_the_second_interrupts(number):
+def test_the_first_signal_asks_and_the_second_interrupts(number, request):
+    started_with = signal.signal(number, signal.default_int_handler)  # nohup ignores one of them
+    request.addfinalizer(lambda: signal.signal(number, started_with))
     before = signal.getsignal(number)
     with StopRequest() as stop:
         assert not stop.requested

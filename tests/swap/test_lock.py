@@ -56,7 +56,8 @@ def test_a_killed_owners_lock_is_stale(tmp_path, holder):
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     assert (tmp_path / LOCK).exists()
-    check_unlocked(tmp_path)
+    assert check_unlocked(tmp_path) == f"process {holder.pid} on {os.uname().nodename}"
+    assert check_unlocked(tmp_path) == ""
     with RunLock(tmp_path):
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
     assert list(tmp_path.iterdir()) == []

@@ -53,14 +53,14 @@ class LayerView {
     const shared = isShared(call);
     if (shared && go === "back" && Object.keys(call.sums).length) {
       const names = callsOf(call).map((other) => other.chain);
-      parts.push(make("p", { class: "say shared", text: `Shared: ${names.join(" and ")} both went through this layer. ` +
-        "Each adds its own gradient to dw and db, and what the optimizer sees is their sum." }));
+      parts.push(make("p", { class: "say shared", text: `Shared: ${names.join(" and ")} ${names.length === 2 ? "both" : "all"} went through this layer. ` +
+        `Each adds its own gradient to ${Object.keys(call.sums).join(" and ")}, and what the optimizer sees is their sum.` }));
     }
     return parts;
   }
 
   equations(equations) {
-    return make("div", { class: "equations" }, ...Object.values(equations).map((text) => make("p", {}, ...words(text))));
+    return make("div", { class: "equations" }, ...[...new Set(Object.values(equations))].map((text) => make("p", {}, ...words(text))));
   }
 
   showForward(call) {

@@ -209,7 +209,7 @@ class Panel {
       this.host.dataset.verdict = "summed by this page";
       return rows;
     }
-    const off = Math.abs(computed - sum.value);
+    const off = Object.is(computed, sum.value) ? 0 : Math.abs(computed - sum.value); // nan is nan
     const share = sum.scale ? off / sum.scale : Infinity;
     const full = FRACTION[told.dtype];
     const cut = bits < full;

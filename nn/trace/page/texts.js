@@ -78,8 +78,8 @@ const WHY = {
   shuffle: { y: "Moved, not changed.", dx: "Moved back, not changed." },
   reshape: { y: "The same number under another index.", dx: "The same number under another index." },
 };
-const WHY_SHARED = "Both chains used the same number, so moving it moves both losses: the gradients are added. Nothing " +
-  "is averaged, and neither chain overwrites the other.";
+const WHY_SHARED = "The chains used the same number, so moving it moves all their losses: the gradients are added. Nothing " +
+  "is averaged, and no chain overwrites another.";
 const WHY_LOSS = "The loss is a mean over all outputs: each adds its own share.";
 const WHY_TOTAL = "The step has one loss for each chain, and they are added: so are the gradients of what both use.";
 const WHY_END = "Each output has its share of the mean, so its gradient carries the factor 1 / M.";

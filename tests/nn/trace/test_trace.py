@@ -64,6 +64,15 @@ def test_a_trace_leaves_gradients_as_they_were(step):
         np.testing.assert_array_equal(p.grad, grad)
 
 
+def test_a_step_taken_later_does_not_change_the_record(step):
+    net, x, target = step
+    trace = nn.trace(net, x, nn.MSE(), target)
+    before = str(nn.explain(trace, "conv1.y[0,1,1,3]"))
+    for p in net.parameters():
+        p.value += 1
+    assert str(nn.explain(trace, "conv1.y[0,1,1,3]")) == before
+
+
 def test_gradients_stay_as_they_were_where_the_step_fails(step):
     net, x, target = step
     net.parameters()[0].grad[...] = 3
@@ -86,6 +95,9 @@ def test_every_explanation_adds_up_to_the_engines_number(step, loss):
                 terms = nn.explain(trace, f"{call.name}.{tensor}[{','.join(map(str, index))}]")
                 assert terms.value == array[index]
                 assert terms.right, str(terms)
+    start = nn.explain(trace, "loss.dy[2,1]")
+    assert start.value == trace.ends[0].dy[2, 1]
+    assert start.right
     assert nn.explain(trace, "loss").computed == pytest.approx(trace.loss, rel=1e-6)
 
 
