@@ -23,7 +23,7 @@ from swap.recipe import RECIPES
 from swap.train import Trainer
 
 lesson = course.begin("12_faces", __doc__)
-COUNT, STEPS, TEST = (60, 60, 48) if lesson.fast else (300, 500, 96)
+COUNT, STEPS, TEST = (50, 30, 32) if lesson.fast else (300, 500, 96)
 
 # %% [markdown]
 # ## Two heads

@@ -18,7 +18,7 @@ from swap.faces.align import CropDefinition
 from swap.studio.family import draws, face_set, faces
 
 lesson = course.begin("19_why_warp", __doc__)
-STEPS, BATCH, TEST = (100, 16, 48) if lesson.fast else (600, 16, 96)
+STEPS, BATCH, TEST = (60, 16, 32) if lesson.fast else (600, 16, 96)
 COUNTS = {"few": 24, "many": 120 if lesson.fast else 400}
 SIZE, CODE, WIDE, OTHER = 32, 64, 12, {"a": "b", "b": "a"}
 
