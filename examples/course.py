@@ -67,6 +67,8 @@ class Lesson:
         """Writes the figure as NAME.png; in a notebook it is shown as well. Returns the file."""
         path = self.folder / f"{name}.png"
         figure.savefig(path)
+        if "swap.studio" in sys.modules:
+            mark_synthetic(path)
         print(f"  picture: {path}")
         if in_notebook():
             from IPython.display import display
@@ -122,6 +124,18 @@ def begin(name: str, text: str) -> Lesson:
         return Lesson(name, fast=options.fast, seed=options.seed, out=options.out)
     except OSError as error:
         parser.error(f"cannot write to {options.out}: {error.strerror}")
+
+
+def mark_synthetic(path: Path) -> None:
+    """Puts the mark of synthetic origin into a picture of rendered subjects, as the program itself does."""
+    from PIL import Image
+
+    from swap.provenance import Mark, SourceType, write_png
+
+    with Image.open(path) as picture:
+        pixels = np.array(picture.convert("RGB"))
+    says = "Rendered subjects, nobody's likeness, and what a trained model made of them."
+    write_png(path, pixels, Mark(SourceType.COMPOSITE, "latentface lessons", says, {}))
 
 
 def data(name: str) -> dict[str, np.ndarray]:
