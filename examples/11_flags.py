@@ -264,11 +264,11 @@ lesson.save(fig, "reader")
 
 # %% [markdown]
 # ## Break it
-# The reader of one side understands the other because the encoder was shown both alike.
+# The code says what a flag does; the decoder says which flag. Give the code back to the decoder of its own side: every
+# line still runs, the pictures are even sharper, and nothing was swapped.
 
 # %%
-# Show it the American flag as if it were the Australian, minus the wrong mean picture:
-# break: `(x - mean[side]) / spread[side]` -> `(x - mean["a"]) / spread["a"]`
+# break: `decode(encode(test[side], side), other)` -> `decode(encode(test[side], side), side)`
 read = float(np.mean(r2["b"][[0, 1, 2]]))
 lesson.check(
     "Australia's reader reads phase and yaw off the other flag", read > 0.15, f"mean R² {read:.2f}"
