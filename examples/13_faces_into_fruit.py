@@ -20,7 +20,7 @@ from swap.studio import fruit
 from swap.studio.family import draws, faces
 
 lesson = course.begin("13_faces_into_fruit", __doc__)
-COUNT, STEPS, BATCH, TEST = (40, 32, 16, 24) if lesson.fast else (300, 500, 16, 96)
+COUNT, STEPS, BATCH, TEST = (32, 26, 16, 20) if lesson.fast else (300, 500, 16, 96)
 CODE, WIDE, OTHER = 64, 12, {"a": "b", "b": "a"}
 
 # %% [markdown]
