@@ -18,17 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from bench.rivals import KINDS, answer, answers, has_torch, json_file, preset_name, size_of
+from bench.arguments import count, file_to_write, preset_name
+from bench.rivals import KINDS, answer, answers, has_torch, size_of
 
 
 def main(argv: list[str]) -> int:
     """Prints a table; 2 where torch is asked for and missing."""
     parser = argparse.ArgumentParser(prog="bench layers", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", type=preset_name, default="lite")
-    parser.add_argument("--batch", type=int, default=16, help="faces a side")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch", type=count, default=16, help="faces a side")
+    parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--vs", choices=["torch"])
-    parser.add_argument("--json", type=json_file)
+    parser.add_argument("--json", type=file_to_write)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.worker:
