@@ -148,6 +148,36 @@ def multiply_block(
                         copy_span(c, at, edge, tile + ii * nr, width)
 
 
+@njit(cache=True, nogil=True)
+def multiply_panels(
+    a, a0, width, apart, rows, b, b0, b_panel, nr, c, c0, c_row, columns, depth, accumulate
+) -> None:
+    """c[rows, columns] (+)= a[rows, depth] b[depth, columns] on one thread; whole tiles and whole vectors only.
+
+    a lies in panels, too, ``width`` columns wide and ``apart`` numbers from one to the next: what a tile of rows reads
+    is one piece of memory for each panel. ``rows`` is made of whole tiles; b lies in panels, b_panel numbers apart.
+    """
+    runs, left = depth // width, depth % width
+    more, rest_a, rest_b = accumulate or runs > 0, a0 + runs * apart, b0 + runs * width * nr
+    for j in range(0, columns, nr):
+        for i in range(0, rows, TILE_ROWS):
+            at, to, panel = i * width, c0 + i * c_row + j, j // nr * b_panel
+            if columns - j < nr or nr * c.itemsize <= VECTOR_BYTES:  # one vector
+                if runs:
+                    tile_product_1(a, a0 + at, width, 1, apart, b, b0 + panel, nr, width * nr,
+                                   c, to, c_row, width, runs, accumulate)  # fmt: skip
+                if left:
+                    tile_product_1(a, rest_a + at, width, 1, 0, b, rest_b + panel, nr, 0,
+                                   c, to, c_row, left, 1, more)  # fmt: skip
+            else:
+                if runs:
+                    tile_product_2(a, a0 + at, width, 1, apart, b, b0 + panel, nr, width * nr,
+                                   c, to, c_row, width, runs, accumulate)  # fmt: skip
+                if left:
+                    tile_product_2(a, rest_a + at, width, 1, 0, b, rest_b + panel, nr, 0,
+                                   c, to, c_row, left, 1, more)  # fmt: skip
+
+
 @njit(parallel=True, cache=True, nogil=True)
 def _multiply(a, a0, a_row, a_k, m, b, nr, c, c_row, columns, depth, accumulate, block, edges):
     for task in prange((m + block - 1) // block):

@@ -179,6 +179,10 @@ def _micro_kernel(vectors: int, tile_rows: int = TILE_ROWS):
 
 tile_product_1 = _micro_kernel(1)
 tile_product_2 = _micro_kernel(2)
+# A tile whose rows are neighbours in a vector's worth of numbers: as many as divide it and leave registers free.
+NEAR_ROWS = 8 if VECTOR_BYTES == 64 else 4
+near_product_1 = tile_product_1 if NEAR_ROWS == TILE_ROWS else _micro_kernel(1, NEAR_ROWS)
+near_product_2 = tile_product_2 if NEAR_ROWS == TILE_ROWS else _micro_kernel(2, NEAR_ROWS)
 tall_product_1 = _micro_kernel(1, 2 * TILE_ROWS)  # one vector of b is loaded for twice the rows
 low_product_3 = _micro_kernel(3, 3)  # tiles of 3 rows, for results with few rows
 low_product_5 = _micro_kernel(5, 3)  # needs 32 registers
