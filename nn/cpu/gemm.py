@@ -15,6 +15,7 @@ from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn import memory
 from nn.cpu.simd import (
+    FLOATS,
     TILE_ROWS,
     VECTOR_BYTES,
     add_span,
@@ -150,32 +151,25 @@ def multiply_block(
 
 @njit(cache=True, nogil=True)
 def multiply_panels(
-    a, a0, width, apart, rows, b, b0, b_panel, nr, c, c0, c_row, columns, depth, accumulate
+    a, a0, apart, rows, b, b0, b_panel, nr, c, c0, c_row, columns, depth, accumulate
 ) -> None:
-    """c[rows, columns] (+)= a[rows, depth] b[depth, columns] on one thread; whole tiles and whole vectors only.
+    """c[rows, columns] (+)= a[rows, depth] b[depth, columns] in float32 on one thread, without edges.
 
-    a lies in panels, too, ``width`` columns wide and ``apart`` numbers from one to the next: what a tile of rows reads
-    is one piece of memory for each panel. ``rows`` is made of whole tiles; b lies in panels, b_panel numbers apart.
+    a lies in panels, too, one vector wide, ``apart`` numbers from one to the next, b in panels of NR columns, b_panel
+    numbers apart. ``rows`` is made of whole tiles, ``columns`` and ``depth`` of whole vectors. That the width of a's
+    panels is known when this is compiled saves the kernel eight registers of addresses.
     """
-    runs, left = depth // width, depth % width
-    more, rest_a, rest_b = accumulate or runs > 0, a0 + runs * apart, b0 + runs * width * nr
+    runs = depth // FLOATS
     for j in range(0, columns, nr):
+        panel = b0 + j // nr * b_panel
         for i in range(0, rows, TILE_ROWS):
-            at, to, panel = i * width, c0 + i * c_row + j, j // nr * b_panel
-            if columns - j < nr or nr * c.itemsize <= VECTOR_BYTES:  # one vector
-                if runs:
-                    tile_product_1(a, a0 + at, width, 1, apart, b, b0 + panel, nr, width * nr,
-                                   c, to, c_row, width, runs, accumulate)  # fmt: skip
-                if left:
-                    tile_product_1(a, rest_a + at, width, 1, 0, b, rest_b + panel, nr, 0,
-                                   c, to, c_row, left, 1, more)  # fmt: skip
+            at, to = a0 + i * FLOATS, c0 + i * c_row + j
+            if min(nr, columns - j) == FLOATS:
+                tile_product_1(a, at, FLOATS, 1, apart, b, panel, nr, FLOATS * nr, c, to, c_row,
+                               FLOATS, runs, accumulate)  # fmt: skip
             else:
-                if runs:
-                    tile_product_2(a, a0 + at, width, 1, apart, b, b0 + panel, nr, width * nr,
-                                   c, to, c_row, width, runs, accumulate)  # fmt: skip
-                if left:
-                    tile_product_2(a, rest_a + at, width, 1, 0, b, rest_b + panel, nr, 0,
-                                   c, to, c_row, left, 1, more)  # fmt: skip
+                tile_product_2(a, at, FLOATS, 1, apart, b, panel, 2 * FLOATS, 2 * FLOATS * FLOATS, c, to, c_row,
+                               FLOATS, runs, accumulate)  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True)

@@ -24,6 +24,7 @@ from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import DEPTH, PAD, ROWS, multiply_panels, panel_width, scratch
 from nn.cpu.simd import (
+    FLOATS,
     clear_span,
     lanes,
     sandwich,
@@ -134,7 +135,7 @@ def _few_tiles(v, w, kh, kw, m, tiles, c, k, nr, step, work):
                 for point in range(POINTS):
                     if _is_there(point, tall, wide):
                         multiply_panels(
-                            v, point * v_point + (phase * c + c0) * tiles, step, step * tiles, tiles,
+                            v, point * v_point + (phase * c + c0) * tiles, FLOATS * tiles, tiles,
                             u, point * u_point, 0, nr,
                             m, point * m_point + panel * nr, k, columns,
                             depth, phase + c0 > 0,
@@ -142,14 +143,10 @@ def _few_tiles(v, w, kh, kw, m, tiles, c, k, nr, step, work):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _few_tiles_back(d, width, w, kh, kw, dv, tiles, k, c, nr, step, work):
-    """dV[p] (T, 4 C) = D[p] (T, K) U[p]ᵀ straight from w (KH, KW, K, C); C is made of whole panels.
-
-    D (36, K / width, T, width).
-    """
+def _few_tiles_back(d, w, kh, kw, dv, tiles, k, c, nr, step, work):
+    """dV[p] (T, 4 C) = D[p] (T, K) U[p]ᵀ straight from w (KH, KW, K, C); C is made of whole panels."""
     deep = DEPTH // 2
-    d_point = (k + width - 1) // width * width * tiles + PAD
-    u_point, dv_point = deep * nr + PAD, tiles * 4 * c + PAD
+    d_point, u_point, dv_point = tiles * k + PAD, deep * nr + PAD, tiles * 4 * c + PAD
     for panel in prange(4 * c // nr):
         u = work[get_thread_id()]
         phase, column = panel * nr // c, panel * nr % c
@@ -164,7 +161,7 @@ def _few_tiles_back(d, width, w, kh, kw, dv, tiles, k, c, nr, step, work):
             for point in range(POINTS):
                 if _is_there(point, tall, wide):
                     multiply_panels(
-                        d, point * d_point + k0 * tiles, width, width * tiles, tiles,
+                        d, point * d_point + k0 * tiles, FLOATS * tiles, tiles,
                         u, point * u_point, 0, nr,
                         dv, point * dv_point + panel * nr, 4 * c, nr,
                         depth, k0 > 0,
@@ -177,7 +174,7 @@ def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work):
     blocks = (c + block - 1) // block
     panels = (k + nr - 1) // nr
     room = whole_tiles(tiles)
-    v_point, d_point, du_point = room * 4 * c + PAD, panels * nr * room + PAD, block * nr + PAD
+    v_point, d_point, du_point = room * 4 * c + PAD, room * k + PAD, block * nr + PAD
     row, column = 2 * kw * c * k, 2 * c * k
     for task in prange(4 * blocks * panels):
         du = work[get_thread_id()]
@@ -192,8 +189,8 @@ def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work):
         for point in range(POINTS):
             if _is_there(point, tall, wide):
                 weight_block(
-                    v, point * v_point, d, point * d_point + panel * room * nr, room, tiles,
-                    phase * c + first, rows, columns, nr, step, du, point * du_point,
+                    v, point * v_point, d, point * d_point + panel * nr * room, room, tiles,
+                    phase * c + first, rows, columns, nr, du, point * du_point,
                 )  # fmt: skip
         for i in range(rows):
             to = ((a * kw + b) * c + first + i) * k + panel * nr
@@ -275,23 +272,23 @@ def _multiply_points(v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int) ->
         return
     u = matrices(-(-k // nr) * nr * 4 * c, v.dtype)
     _transform_weights(flat, kh, kw, c, k, u, nr, step, False)
-    products(v, step, u, m, tiles, 4 * c, k, nr, _there(kh, kw, c), everywhere(k), ROWS)
+    products(v, u, m, tiles, 4 * c, k, nr, _there(kh, kw, c), everywhere(k), ROWS)
 
 
 def _multiply_points_back(d: np.ndarray, w: np.ndarray, dv: np.ndarray, tiles: int) -> None:
-    """dV (36, T, 4 C), where it is there, from D (36, K / NR, T, NR) and w (KH, KW, C, K); D and dV flat."""
+    """dV (36, T, 4 C), where it is there, from D (36, K / L, T, L) and w (KH, KW, C, K); D and dV flat."""
     kh, kw, c, k = w.shape
-    nr, step, width = panel_width(4 * c, d.dtype), lanes(d.dtype), panel_width(k, d.dtype)
+    nr, step = panel_width(4 * c, d.dtype), lanes(d.dtype)
     flat = np.ascontiguousarray(w).reshape(-1)
     exchanged = memory.empty(w.size, w.dtype)
     exchange_sides(flat, kh * kw, c, k, exchanged, step, False)
     if tiles <= FEW_TILES and c % nr == 0 and 4 * c >= 2 * nr * get_num_threads():
         work = scratch(POINTS * (DEPTH // 2 * nr + PAD), d.dtype)
-        _few_tiles_back(d, width, exchanged, kh, kw, dv, tiles, k, c, nr, step, work)
+        _few_tiles_back(d, exchanged, kh, kw, dv, tiles, k, c, nr, step, work)
         return
     u = matrices(-(-4 * c // nr) * nr * k, d.dtype)
     _transform_weights(exchanged, kh, kw, k, c, u, nr, step, True)
-    products(d, width, u, dv, tiles, k, 4 * c, nr, everywhere(k), _there(kh, kw, c), ROWS)
+    products(d, u, dv, tiles, k, 4 * c, nr, everywhere(k), _there(kh, kw, c), ROWS)
 
 
 def convolve(
@@ -330,8 +327,8 @@ def backward(
     dy = upstream.picture(TILE * th, TILE * tw)
     v = _points_of(x, th, tw, padding)
     room = whole_tiles(tiles)
-    d = matrices(-(-k // nr) * nr * room, x.dtype)
-    transform_gradient(dy, n, th, tw, k, d, nr, step)
+    d = matrices(room * k, x.dtype)
+    transform_gradient(dy, n, th, tw, k, d, step)
     rows = weight_rows(c, 4 * -(-k // nr))
     work = scratch(POINTS * (rows * nr + PAD), x.dtype)
     _weight_gradient(v, d, dw.reshape(-1), kh, kw, tiles, c, k, nr, rows, step, work)

@@ -35,6 +35,7 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
+FLOATS = VECTOR_BYTES // 4  # float32 numbers of a vector
 
 # AVX-512 has 32 registers: 8 x 2 accumulators leave room for two vectors of B and the broadcasts. AVX2 and
 # plain x86-64 have 16, so 6 x 2; NEON has 32 but of 16 bytes.
@@ -46,12 +47,13 @@ def lanes(dtype: np.dtype) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-def _micro_kernel(vectors: int, tile_rows: int = TILE_ROWS):
+def _micro_kernel(vectors: int, tile_rows: int = TILE_ROWS, *, apart: bool = False):
     """Builds the kernel whose tile is tile_rows x (vectors * lanes).
 
     The sum goes over ``runs`` runs of ``depth`` rounds: round k of run r reads a[i] at a0 + a_row i + a_k k + a_run r
     and the vectors of b at b0 + b_k k + b_run r. One run is a matrix product; a run for each row of a kernel is a
-    convolution that reads the picture where it lies.
+    convolution that reads the picture where it lies. ``apart``: there is one run, and b_run is instead how far from
+    each other the vectors of b lie, which are neighbours otherwise.
     """
 
     @intrinsic
@@ -107,53 +109,65 @@ def _micro_kernel(vectors: int, tile_rows: int = TILE_ROWS):
             zero = ir.Constant(vector, [0.0] * count)
             rows = [builder.mul(a_row, index(i)) for i in range(tile_rows)]
 
+            # Two loops: the runs, and the rounds of one run.
             before = builder.block
-            loop = builder.append_basic_block("depth")
-            after = builder.append_basic_block("store")
-            total = builder.mul(depth, runs)
-            builder.cbranch(builder.icmp_signed(">", total, index(0)), loop, after)
+            outer, inner = (builder.append_basic_block(n) for n in ("run", "depth"))
+            next_run, after = (builder.append_basic_block(n) for n in ("next", "store"))
+            some = builder.icmp_signed(">", builder.mul(depth, runs), index(0))
+            builder.cbranch(some, outer, after)
 
-            builder.position_at_end(loop)
-            # Rounds done, of this run; where the round and its run begin in a and b.
-            k, inner = builder.phi(index), builder.phi(index)
-            at_a, at_b = builder.phi(index), builder.phi(index)
-            run_a, run_b = builder.phi(index), builder.phi(index)
-            tile = [[builder.phi(vector) for _ in range(vectors)] for _ in range(tile_rows)]
+            def sums(block, start):
+                builder.position_at_end(block)
+                found = [[builder.phi(vector) for _ in range(vectors)] for _ in range(tile_rows)]
+                for line, old in zip(found, start, strict=True):
+                    for value, first in zip(line, old, strict=True):
+                        value.add_incoming(*first)
+                return found
+
+            nothing = [[(zero, before)] * vectors] * tile_rows
+            builder.position_at_end(outer)
+            r, run_a, run_b = builder.phi(index), builder.phi(index), builder.phi(index)
+            begun = sums(outer, nothing)
+            builder.branch(inner)
+
+            builder.position_at_end(inner)
+            k, at_a, at_b = builder.phi(index), builder.phi(index), builder.phi(index)
+            tile = sums(inner, [[(value, outer) for value in line] for line in begun])
             line = builder.gep(pb, [at_b])
-            bs = [load_vector(builder.gep(line, [index(v * count)])) for v in range(vectors)]
-            sums = []
+            between = [
+                builder.mul(b_run, index(v)) if apart else index(v * count) for v in range(vectors)
+            ]
+            bs = [load_vector(builder.gep(line, [offset])) for offset in between]
+            new = []
             for i in range(tile_rows):
                 scalar = builder.load(builder.gep(pa, [builder.add(rows[i], at_a)]))
                 one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, index(0))
                 same = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
                 ai = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), same)
-                sums.append([builder.call(fma, [ai, bs[v], tile[i][v]]) for v in range(vectors)])
-            next_k = builder.add(k, index(1))
-            next_inner = builder.add(inner, index(1))
-            ends = builder.icmp_signed("==", next_inner, depth)
-            new_a, new_b = builder.add(run_a, a_run), builder.add(run_b, b_run)
-            for value, following in (
-                (k, next_k),
-                (inner, builder.select(ends, index(0), next_inner)),
-                (at_a, builder.select(ends, new_a, builder.add(at_a, a_k))),
-                (at_b, builder.select(ends, new_b, builder.add(at_b, b_k))),
-                (run_a, builder.select(ends, new_a, run_a)),
-                (run_b, builder.select(ends, new_b, run_b)),
+                new.append([builder.call(fma, [ai, bs[v], tile[i][v]]) for v in range(vectors)])
+            for value, start, step in (
+                (k, index(0), index(1)),
+                (at_a, run_a, a_k),
+                (at_b, run_b, b_k),
             ):
-                value.add_incoming(index(0), before)
-                value.add_incoming(following, loop)
-            for i in range(tile_rows):
-                for v in range(vectors):
-                    tile[i][v].add_incoming(zero, before)
-                    tile[i][v].add_incoming(sums[i][v], loop)
-            builder.cbranch(builder.icmp_signed("<", next_k, total), loop, after)
+                value.add_incoming(start, outer)
+                value.add_incoming(builder.add(value, step), inner)
+            builder.cbranch(
+                builder.icmp_signed("<", builder.add(k, index(1)), depth), inner, next_run
+            )
 
-            builder.position_at_end(after)
-            done = [[builder.phi(vector) for _ in range(vectors)] for _ in range(tile_rows)]
+            builder.position_at_end(next_run)
+            for value, step in ((r, index(1)), (run_a, a_run), (run_b, b_run)):
+                value.add_incoming(index(0), before)
+                value.add_incoming(builder.add(value, step), next_run)
+            builder.cbranch(builder.icmp_signed("<", builder.add(r, index(1)), runs), outer, after)
+
+            done = sums(after, nothing)
             for i in range(tile_rows):
                 for v in range(vectors):
-                    done[i][v].add_incoming(zero, before)
-                    done[i][v].add_incoming(sums[i][v], loop)
+                    tile[i][v].add_incoming(new[i][v], inner)
+                    begun[i][v].add_incoming(new[i][v], next_run)
+                    done[i][v].add_incoming(new[i][v], next_run)
             for i in range(tile_rows):
                 for v in range(vectors):
                     place = builder.gep(
@@ -179,10 +193,10 @@ def _micro_kernel(vectors: int, tile_rows: int = TILE_ROWS):
 
 tile_product_1 = _micro_kernel(1)
 tile_product_2 = _micro_kernel(2)
-# A tile whose rows are neighbours in a vector's worth of numbers: as many as divide it and leave registers free.
+# For rows that lie side by side in one vector's worth of memory: a number of them that divides it.
 NEAR_ROWS = 8 if VECTOR_BYTES == 64 else 4
-near_product_1 = tile_product_1 if NEAR_ROWS == TILE_ROWS else _micro_kernel(1, NEAR_ROWS)
-near_product_2 = tile_product_2 if NEAR_ROWS == TILE_ROWS else _micro_kernel(2, NEAR_ROWS)
+near_product_1 = _micro_kernel(1, NEAR_ROWS)
+near_product_2 = _micro_kernel(2, NEAR_ROWS, apart=True)
 tall_product_1 = _micro_kernel(1, 2 * TILE_ROWS)  # one vector of b is loaded for twice the rows
 low_product_3 = _micro_kernel(3, 3)  # tiles of 3 rows, for results with few rows
 low_product_5 = _micro_kernel(5, 3)  # needs 32 registers

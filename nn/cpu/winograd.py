@@ -37,9 +37,9 @@ from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import DEPTH, PAD, ROWS, multiply_panels, panel_width, scratch
 from nn.cpu.simd import (
+    FLOATS,
     NEAR_ROWS,
     TILE_ROWS,
-    VECTOR_BYTES,
     clear_span,
     copy_span,
     lanes,
@@ -177,14 +177,14 @@ def exchange_sides(w, taps, c, k, out, step, turn) -> None:
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def products(v, width, u, m, tiles, c, k, nr, deep, wide, block) -> None:
-    """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points; V in panels of ``width``, T in whole tiles.
+def products(v, u, m, tiles, c, k, nr, deep, wide, block) -> None:
+    """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points; V (36, C / L, T, L), T in whole tiles.
 
     deep, wide: (36, 2, 2) the channels of V and the columns of M that are there at each point: from, to; from, to.
     """
     blocks = (tiles + block - 1) // block
-    v_point = (c + width - 1) // width * width * tiles + PAD
-    u_point, m_point = (k + nr - 1) // nr * nr * c + PAD, tiles * k + PAD
+    v_point, m_point = tiles * c + PAD, tiles * k + PAD
+    u_point = (k + nr - 1) // nr * nr * c + PAD
     for task in prange(POINTS * blocks):
         point, first = task // blocks, task % blocks * block
         rows = min(block, tiles - first)
@@ -195,7 +195,7 @@ def products(v, width, u, m, tiles, c, k, nr, deep, wide, block) -> None:
                 last = deep[point, part, 1]
                 for c0 in range(deep[point, part, 0], last, DEPTH):
                     multiply_panels(
-                        v, point * v_point + c0 * tiles + first * width, width, width * tiles, rows,
+                        v, point * v_point + c0 * tiles + first * FLOATS, FLOATS * tiles, rows,
                         u, point * u_point + (start * c + c0 * nr), c * nr, nr,
                         m, point * m_point + first * k + start, k, stop - start,
                         min(DEPTH, last - c0), more,
@@ -266,7 +266,7 @@ def _in_one_go(
         for point in range(POINTS):
             for c0 in range(0, c, DEPTH):
                 multiply_panels(
-                    v, point * v_point + c0 * tiles, step, step * tiles, tiles,
+                    v, point * v_point + c0 * tiles, FLOATS * tiles, tiles,
                     u, point * u_point + c0 * nr, c * nr, nr,
                     v, m + point * m_point, k, k,
                     min(DEPTH, c - c0), c0 > 0,
@@ -283,37 +283,50 @@ def _in_one_go(
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def transform_gradient(dy, n, th, tw, k, d, nr, step) -> None:
-    """D (36, K / NR, T, NR), each point in panels, from dy (N, 4 TH, 4 TW, K)."""
+def transform_gradient(dy, n, th, tw, k, d, step) -> None:
+    """D (36, K / L, T, L) from dy (N, 4 TH, 4 TW, K)."""
     line = TILE * tw * k
     tiles = whole_tiles(n * th * tw)
-    point = (k + nr - 1) // nr * nr * tiles + PAD
+    point = tiles * k + PAD
     for row in prange(n * th):
         for q in range(tw):
             at = row * TILE * line + TILE * q * k
-            tile = row * tw + q
+            to = (row * tw + q) * step
             for j in range(0, k, step):
-                to = (j // nr * tiles + tile) * nr + j % nr
-                _output_back(dy, at + j, line, k, d, to, SEEN * point, point)
+                _output_back(dy, at + j, line, k, d, to + j * tiles, SEEN * point, point)
 
 
 @njit(cache=True, nogil=True)
-def weight_block(v, v0, d, d0, room, tiles, first, rows, columns, nr, step, du, to) -> None:
-    """du[to] (rows, NR) = V[p]ᵀ D[p] at one point, for channels first ... first + rows and one panel of D.
+def weight_block(v, v0, d, d0, room, tiles, first, rows, columns, nr, du, to) -> None:
+    """du[to] (rows, NR) = V[p]ᵀ D[p] at one point, for channels first ... first + rows of V and ``columns`` of D.
 
-    V[p] (C / L, T, L) begins at v0, the panel (T, NR) at d0; ``room`` is T in whole tiles.
+    V[p] (C / L, T, L) begins at v0, the panels of D at d0; ``room`` is T in whole tiles.
     """
     for t0 in range(0, tiles, DEPTH):
-        depth = min(DEPTH, tiles - t0)
+        depth, b0 = min(DEPTH, tiles - t0), d0 + t0 * FLOATS
         for i in range(0, rows, NEAR_ROWS):
-            at = v0 + ((first + i) // step * room + t0) * step + (first + i) % step
-            if columns * du.itemsize <= VECTOR_BYTES:
+            at = v0 + ((first + i) // FLOATS * room + t0) * FLOATS + (first + i) % FLOATS
+            if columns == FLOATS:
                 near_product_1(
-                    v, at, 1, step, 0, d, d0 + t0 * nr, nr, 0, du, to + i * nr, nr, depth, 1, t0 > 0
+                    v, at, 1, FLOATS, 0, d, b0, FLOATS, 0, du, to + i * nr, nr, depth, 1, t0 > 0
                 )
             else:
                 near_product_2(
-                    v, at, 1, step, 0, d, d0 + t0 * nr, nr, 0, du, to + i * nr, nr, depth, 1, t0 > 0
+                    v,
+                    at,
+                    1,
+                    FLOATS,
+                    0,
+                    d,
+                    b0,
+                    FLOATS,
+                    FLOATS * room,
+                    du,
+                    to + i * nr,
+                    nr,
+                    depth,
+                    1,
+                    t0 > 0,
                 )
 
 
@@ -326,15 +339,15 @@ def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work):
     blocks = (c + block - 1) // block
     panels = (k + nr - 1) // nr
     room = whole_tiles(tiles)
-    v_point, d_point, du_point = room * c + PAD, panels * nr * room + PAD, block * nr + PAD
+    v_point, d_point, du_point = room * c + PAD, room * k + PAD, block * nr + PAD
     for task in prange(blocks * panels):
         du = work[get_thread_id()]
         first, panel = task % blocks * block, task // blocks
         rows, columns = min(block, c - first), min(nr, k - panel * nr)
         for point in range(POINTS):
             weight_block(
-                v, point * v_point, d, point * d_point + panel * room * nr, room, tiles,
-                first, rows, columns, nr, step, du, point * du_point,
+                v, point * v_point, d, point * d_point + panel * nr * room, room, tiles,
+                first, rows, columns, nr, du, point * du_point,
             )  # fmt: skip
         for i in range(rows):
             to = (first + i) * k + panel * nr
@@ -364,7 +377,7 @@ def _few_tiles(v, w, m, tiles, c, k, nr, step, work):
                     _weights(w, at, 3 * c * k, c * k, u, i * nr + j, SEEN * u_point, u_point)
             for point in range(POINTS):
                 multiply_panels(
-                    v, point * v_point + c0 * tiles, step, step * tiles, tiles,
+                    v, point * v_point + c0 * tiles, FLOATS * tiles, tiles,
                     u, point * u_point, 0, nr,
                     m, point * m_point + panel * nr, k, columns,
                     depth, c0 > 0,
@@ -460,15 +473,15 @@ def backward(
     """
     n, oh, ow, k = upstream.shape
     c, step, th, tw = x.shape[3], lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
-    tiles, nr = n * th * tw, panel_width(k, x.dtype)
+    tiles = n * th * tw
     room = whole_tiles(tiles)
     dy = upstream.picture(TILE * th, TILE * tw)
     v = matrices(room * c, x.dtype)
     corners = corners_of(c, 1, x.dtype)
     flat, (top, _, left, _) = x.reshape(-1), padding
     transform_pixels(flat, n, x.shape[1:], top, left, th, tw, 1, v, step, corners)
-    d = matrices(-(-k // nr) * nr * room, x.dtype)
-    transform_gradient(dy, n, th, tw, k, d, nr, step)
+    d = matrices(room * k, x.dtype)
+    transform_gradient(dy, n, th, tw, k, d, step)
     add_weight_gradient(v, d, dw.reshape(-1), tiles, c, k)
     if dx is None:
         return
@@ -490,7 +503,7 @@ def weight_rows(c: int, columns: int) -> int:
 def add_weight_gradient(
     v: np.ndarray, d: np.ndarray, dw: np.ndarray, tiles: int, c: int, k: int
 ) -> None:
-    """dw (3, 3, C, K) += Gᵀ dU G from V (36, C / L, T, L) and D (36, K / NR, T, NR), all flat."""
+    """dw (3, 3, C, K) += Gᵀ dU G from V (36, C / L, T, L) and D (36, K / L, T, L), all flat."""
     nr, step = panel_width(k, v.dtype), lanes(v.dtype)
     rows = weight_rows(c, -(-k // nr))
     work = scratch(POINTS * (rows * nr + PAD), v.dtype)
@@ -508,7 +521,7 @@ def multiply_points(
         return
     u = matrices(-(-k // nr) * nr * c, v.dtype)
     _transform_weights(w, c, k, u, nr, step)
-    products(v, step, u, m, tiles, c, k, nr, everywhere(c), everywhere(k), ROWS)
+    products(v, u, m, tiles, c, k, nr, everywhere(c), everywhere(k), ROWS)
 
 
 def everywhere(size: int) -> np.ndarray:
