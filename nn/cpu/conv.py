@@ -65,6 +65,7 @@ def conv2d_backward(
     return run_backward(Upstream(dy, dy, dy.dtype.type(1), 1, db), cache, dw, need_dx)
 
 
+@memory.framed
 def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
     """y (N, OH R, OW R, K / R²): what the cached convolution gives, finished."""
     x, w, stride, padding, precision = cache
@@ -78,7 +79,7 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
     shuffles = r == 1 or (
         way is not None and finish.in_runs()
     )  # whether the kernel does that itself
-    z = y if shuffles else memory.empty(shape, y.dtype)
+    z = y if shuffles else memory.scratch(shape, y.dtype)
     if way is not None:
         way.convolve(x, w, finish if shuffles else finish._replace(factor=1), z, padding)
     elif narrow := _narrow(w.shape, shape, stride, y.dtype):
@@ -93,6 +94,7 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
         shuffle(z, y, r)
 
 
+@memory.framed
 def run_backward(
     upstream: Upstream, cache: Conv2dCache, dw: np.ndarray, need_dx: bool
 ) -> np.ndarray | None:

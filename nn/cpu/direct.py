@@ -84,7 +84,7 @@ def padded(
     n, h, w, c = x.shape
     # The last group of places may read past the end, less than a row, what is then multiplied by 0: it must be numbers.
     slack = width * c
-    xp = memory.empty(n * height * width * c + slack, x.dtype)
+    xp = memory.scratch(n * height * width * c + slack, x.dtype)
     xp[xp.size - slack :] = 0
     pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, height, width, c)
     return xp
@@ -153,7 +153,7 @@ def forward(
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
     shared = _tall(ow) and kw == TAPS and stride[1] == 1
     nr = lanes(x.dtype) if shared else panel_width(k, x.dtype)
-    packed = memory.empty(-(-k // nr) * nr * kh * kw * c, x.dtype)
+    packed = memory.scratch(-(-k // nr) * nr * kh * kw * c, x.dtype)
     pack(np.ascontiguousarray(w).reshape(-1, k), packed, nr)
     tiles = scratch(2 * TILE_ROWS * nr, x.dtype)
     _forward(
@@ -285,7 +285,7 @@ def weights(
     hp, wp = (oh - 1) * stride[0] + kh, (ow - 1) * stride[1] + kw
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
     nr = 2 * lanes(x.dtype) if k % (2 * lanes(x.dtype)) == 0 else lanes(x.dtype)
-    partial = memory.empty((PARTS, kh * kw * c * k), x.dtype)
+    partial = memory.scratch((PARTS, kh * kw * c * k), x.dtype)
     sizes = (xp, hp, wp, c, dy.reshape(-1), n, oh, ow, k, kh, kw, *stride, nr, partial.reshape(-1))
     _weights(*sizes)
     if kw * c % TILE_ROWS:

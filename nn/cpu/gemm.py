@@ -38,9 +38,9 @@ def panel_width(columns: int, dtype: np.dtype) -> int:
 
 
 def panels(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
-    """Memory for a (rows, columns) matrix stored in panels."""
+    """Memory for a (rows, columns) matrix stored in panels, until the end of the frame."""
     nr = panel_width(columns, dtype)
-    return memory.empty(-(-columns // nr) * nr * rows, dtype)
+    return memory.scratch(-(-columns // nr) * nr * rows, dtype)
 
 
 def block_rows(rows: int) -> int:
@@ -50,8 +50,8 @@ def block_rows(rows: int) -> int:
 
 
 def scratch(numbers: int, dtype: np.dtype) -> np.ndarray:
-    """(threads, numbers): a working space for each thread."""
-    return memory.empty((get_num_threads(), numbers), dtype)
+    """(threads, numbers): a working space for each thread, until the end of the frame."""
+    return memory.scratch((get_num_threads(), numbers), dtype)
 
 
 @njit(parallel=True, cache=True, nogil=True)

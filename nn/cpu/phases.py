@@ -280,7 +280,7 @@ def _multiply_points_back(d: np.ndarray, w: np.ndarray, dv: np.ndarray, tiles: i
     kh, kw, c, k = w.shape
     nr, step = panel_width(4 * c, d.dtype), lanes(d.dtype)
     flat = np.ascontiguousarray(w).reshape(-1)
-    exchanged = memory.empty(w.size, w.dtype)
+    exchanged = memory.scratch(w.size, w.dtype)
     exchange_sides(flat, kh * kw, c, k, exchanged, step, False)
     if tiles <= FEW_TILES and c % nr == 0 and 4 * c >= 2 * nr * get_num_threads():
         work = scratch(POINTS * (DEPTH // 2 * nr + PAD), d.dtype)
@@ -305,7 +305,7 @@ def convolve(
     m = matrices(room * k, x.dtype)
     _multiply_points(v, w, m, room)
     whole = oh % TILE == 0 and ow % TILE == 0
-    out = y.reshape(-1) if whole else memory.empty(tiles * TILE * TILE * k, x.dtype)
+    out = y.reshape(-1) if whole else memory.scratch(tiles * TILE * TILE * k, x.dtype)
     transform_output(m, tiles, n, th, tw, k, *finish, out, step)
     if not whole:
         cut(out, y, finish.factor)
@@ -325,19 +325,19 @@ def backward(
     step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
     tiles, nr = n * th * tw, panel_width(k, x.dtype)
     dy = upstream.picture(TILE * th, TILE * tw)
-    v = _points_of(x, th, tw, padding)
     room = whole_tiles(tiles)
     d = matrices(room * k, x.dtype)
     transform_gradient(dy, n, th, tw, k, d, step)
-    rows = weight_rows(c, 4 * -(-k // nr))
-    work = scratch(POINTS * (rows * nr + PAD), x.dtype)
-    _weight_gradient(v, d, dw.reshape(-1), kh, kw, tiles, c, k, nr, rows, step, work)
+    with memory.frame():
+        v = _points_of(x, th, tw, padding)
+        rows = weight_rows(c, 4 * -(-k // nr))
+        work = scratch(POINTS * (rows * nr + PAD), x.dtype)
+        _weight_gradient(v, d, dw.reshape(-1), kh, kw, tiles, c, k, nr, rows, step, work)
     if dx is None:
         return
-    del v
     dv = matrices(room * 4 * c, x.dtype)
     _multiply_points_back(d, w, dv, room)
     hp, wp = 2 * TILE * th + 4, 2 * TILE * tw + 4
-    dxp = memory.empty(n * hp * wp * c, x.dtype)
+    dxp = memory.scratch(n * hp * wp * c, x.dtype)
     _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw)
     crop(dxp, hp, wp, padding[0], padding[2], dx.reshape(-1), *dx.shape)

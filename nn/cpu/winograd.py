@@ -390,7 +390,7 @@ def matrices(numbers: int, dtype: np.dtype) -> np.ndarray:
     A transform writes to all 36 in turn. A power of two apart they would fall into one set of the cache and drive each
     other out, so PAD numbers lie between them.
     """
-    return memory.empty(POINTS * (numbers + PAD), dtype)
+    return memory.scratch(POINTS * (numbers + PAD), dtype)
 
 
 def convolve(
@@ -408,7 +408,7 @@ def convolve(
     tiles = n * th * tw
     x, w, tiled = x.reshape(-1), np.ascontiguousarray(w).reshape(-1), y.reshape(-1)
     if oh % TILE or ow % TILE:
-        tiled = memory.empty(tiles * TILE * TILE * k, y.dtype)
+        tiled = memory.scratch(tiles * TILE * TILE * k, y.dtype)
     corners = corners_of(c, 1, y.dtype)
     rows = CACHED // (POINTS * tw * (c + k) * y.itemsize)
     if rows and POINTS * c * k * y.itemsize <= CACHED:
@@ -476,17 +476,17 @@ def backward(
     tiles = n * th * tw
     room = whole_tiles(tiles)
     dy = upstream.picture(TILE * th, TILE * tw)
-    v = matrices(room * c, x.dtype)
-    corners = corners_of(c, 1, x.dtype)
-    flat, (top, _, left, _) = x.reshape(-1), padding
-    transform_pixels(flat, n, x.shape[1:], top, left, th, tw, 1, v, step, corners)
-    d = matrices(room * k, x.dtype)
-    transform_gradient(dy, n, th, tw, k, d, step)
-    add_weight_gradient(v, d, dw.reshape(-1), tiles, c, k)
+    with memory.frame():
+        v = matrices(room * c, x.dtype)
+        corners = corners_of(c, 1, x.dtype)
+        flat, (top, _, left, _) = x.reshape(-1), padding
+        transform_pixels(flat, n, x.shape[1:], top, left, th, tw, 1, v, step, corners)
+        d = matrices(room * k, x.dtype)
+        transform_gradient(dy, n, th, tw, k, d, step)
+        add_weight_gradient(v, d, dw.reshape(-1), tiles, c, k)
     if dx is None:
         return
-    del v, d
-    turned = memory.empty((3, 3, k, c), w.dtype)
+    turned = memory.scratch((3, 3, k, c), w.dtype)
     exchange_sides(np.ascontiguousarray(w).reshape(-1), 9, c, k, turned.reshape(-1), step, True)
     dy = dy.reshape(n, TILE * th, TILE * tw, k)
     convolve(dy, turned, Finish.make(None, c, x.dtype), dx, tuple(2 - p for p in padding))
