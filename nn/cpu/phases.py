@@ -16,6 +16,8 @@ B dV Bᵀ, which overlap by two pixels, are added up. (As a convolution of its o
 larger than dy and need half as many tiles again.)
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
@@ -41,7 +43,9 @@ from nn.cpu.winograd import (
     cut,
     everywhere,
     exchange_sides,
+    groups,
     matrices,
+    pictures_at_once,
     products,
     transform_gradient,
     transform_output,
@@ -240,15 +244,6 @@ def _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw):
                             )
 
 
-def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
-    """V (36, 4 C / L, T, L), flat."""
-    n, step, (top, _, left, _) = x.shape[0], lanes(x.dtype), padding
-    v = matrices(whole_tiles(n * th * tw) * 4 * x.shape[3], x.dtype)
-    corners = corners_of(x.shape[3], 2, x.dtype)
-    transform_pixels(x.reshape(-1), n, x.shape[1:], top, left, th, tw, 2, v, step, corners)
-    return v
-
-
 def _there(kh: int, kw: int, c: int) -> np.ndarray:
     """(36, 2, 2): the channels of all four phases that are there at each point: from, to; from, to."""
     out = np.zeros((POINTS, 2, 2), np.int64)
@@ -262,51 +257,54 @@ def _there(kh: int, kw: int, c: int) -> np.ndarray:
     return out
 
 
-def _multiply_points(v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int) -> None:
-    """M (36, T, K) from V (36, 4 C / L, T, L) and w (KH, KW, C, K); V and M flat, T in whole tiles."""
+def _multiplier(w: np.ndarray, tiles: int | None) -> Callable[..., None]:
+    """f(V, M, T): M (36, T, K) from V (36, 4 C / L, T, L) with w (KH, KW, C, K); see ``winograd.multiplier``."""
     kh, kw, c, k = w.shape
-    nr, step, flat = panel_width(k, v.dtype), lanes(v.dtype), np.ascontiguousarray(w).reshape(-1)
-    if tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
-        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), v.dtype)
-        _few_tiles(v, flat, kh, kw, m, tiles, c, k, nr, step, work)
-        return
-    u = matrices(-(-k // nr) * nr * 4 * c, v.dtype)
+    nr, step, flat = panel_width(k, w.dtype), lanes(w.dtype), np.ascontiguousarray(w).reshape(-1)
+    if tiles is not None and tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
+        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
+        return lambda v, m, t: _few_tiles(v, flat, kh, kw, m, t, c, k, nr, step, work)
+    u = matrices(-(-k // nr) * nr * 4 * c, w.dtype)
     _transform_weights(flat, kh, kw, c, k, u, nr, step, False)
-    products(v, u, m, tiles, 4 * c, k, nr, _there(kh, kw, c), everywhere(k), ROWS)
+    deep, wide = _there(kh, kw, c), everywhere(k)
+    return lambda v, m, t: products(v, u, m, t, 4 * c, k, nr, deep, wide, ROWS)
 
 
-def _multiply_points_back(d: np.ndarray, w: np.ndarray, dv: np.ndarray, tiles: int) -> None:
-    """dV (36, T, 4 C), where it is there, from D (36, K / L, T, L) and w (KH, KW, C, K); D and dV flat."""
+def _multiplier_back(w: np.ndarray, tiles: int | None) -> Callable[..., None]:
+    """f(D, dV, T): dV (36, T, 4 C), where it is there, from D (36, K / L, T, L) with w (KH, KW, C, K)."""
     kh, kw, c, k = w.shape
-    nr, step = panel_width(4 * c, d.dtype), lanes(d.dtype)
-    flat = np.ascontiguousarray(w).reshape(-1)
-    exchanged = memory.scratch(w.size, w.dtype)
-    exchange_sides(flat, kh * kw, c, k, exchanged, step, False)
-    if tiles <= FEW_TILES and c % nr == 0 and 4 * c >= 2 * nr * get_num_threads():
-        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), d.dtype)
-        _few_tiles_back(d, exchanged, kh, kw, dv, tiles, k, c, nr, step, work)
-        return
-    u = matrices(-(-4 * c // nr) * nr * k, d.dtype)
-    _transform_weights(exchanged, kh, kw, k, c, u, nr, step, True)
-    products(d, u, dv, tiles, k, 4 * c, nr, everywhere(k), _there(kh, kw, c), ROWS)
+    nr, step = panel_width(4 * c, w.dtype), lanes(w.dtype)
+    turned = memory.scratch(w.size, w.dtype)
+    exchange_sides(np.ascontiguousarray(w).reshape(-1), kh * kw, c, k, turned, step, False)
+    whole = c % nr == 0 and 4 * c >= 2 * nr * get_num_threads()
+    if tiles is not None and tiles <= FEW_TILES and whole:
+        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
+        return lambda d, dv, t: _few_tiles_back(d, turned, kh, kw, dv, t, k, c, nr, step, work)
+    u = matrices(-(-4 * c // nr) * nr * k, w.dtype)
+    _transform_weights(turned, kh, kw, k, c, u, nr, step, True)
+    deep, wide = everywhere(k), _there(kh, kw, c)
+    return lambda d, dv, t: products(d, u, dv, t, k, 4 * c, nr, deep, wide, ROWS)
 
 
 def convolve(
     x: np.ndarray, w: np.ndarray, finish: Finish, y: np.ndarray, padding: tuple[int, int, int, int]
 ) -> None:  # fmt: skip
     """y = x (N, H, W, C) convolved with w (KH, KW, C, K) at stride 2, finished: (N, OH R, OW R, K / R²)."""
-    n, k = y.shape[0], w.shape[3]
+    n, k, c, (top, _, left, _) = y.shape[0], w.shape[3], x.shape[3], padding
     oh, ow = y.shape[1] // finish.factor, y.shape[2] // finish.factor
-    step = lanes(x.dtype)
-    th, tw = -(-oh // TILE), -(-ow // TILE)
-    tiles = n * th * tw
-    room = whole_tiles(tiles)
-    v = _points_of(x, th, tw, padding)
-    m = matrices(room * k, x.dtype)
-    _multiply_points(v, w, m, room)
+    step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
     whole = oh % TILE == 0 and ow % TILE == 0
-    out = y.reshape(-1) if whole else memory.scratch(tiles * TILE * TILE * k, x.dtype)
-    transform_output(m, tiles, n, th, tw, k, *finish, out, step)
+    out = y.reshape(-1) if whole else memory.scratch(n * th * tw * TILE * TILE * k, x.dtype)
+    some = pictures_at_once(n, th * tw, 4 * c, k, x.dtype)
+    room = whole_tiles(some * th * tw)
+    v, m = matrices(room * 4 * c, x.dtype), matrices(room * k, x.dtype)
+    corners = corners_of(c, 2, x.dtype)
+    multiply = _multiplier(w, room if some == n else None)
+    for x_, y_, count in groups(n, some, x.reshape(-1), out):
+        tiles = count * th * tw
+        transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 2, v, step, corners)
+        multiply(v, m, whole_tiles(tiles))
+        transform_output(m, tiles, count, th, tw, k, *finish, y_, step)
     if not whole:
         cut(out, y, finish.factor)
 
@@ -322,22 +320,26 @@ def backward(
     """dw (KH, KW, C, K) += the gradient of the weights; dx (N, H, W, C) = that of the input, where it is wanted."""
     n, oh, ow, k = upstream.shape
     kh, kw, c, _ = w.shape
-    step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
-    tiles, nr = n * th * tw, panel_width(k, x.dtype)
+    step, th, tw, (top, _, left, _) = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE), padding
     dy = upstream.picture(TILE * th, TILE * tw)
-    room = whole_tiles(tiles)
-    d = matrices(room * k, x.dtype)
-    transform_gradient(dy, n, th, tw, k, d, step)
-    with memory.frame():
-        v = _points_of(x, th, tw, padding)
-        rows = weight_rows(c, 4 * -(-k // nr))
-        work = scratch(POINTS * (rows * nr + PAD), x.dtype)
+    some = pictures_at_once(n, th * tw, 4 * c, k, x.dtype)
+    room = whole_tiles(some * th * tw)
+    d, v = matrices(room * k, x.dtype), matrices(room * 4 * c, x.dtype)
+    corners = corners_of(c, 2, x.dtype)
+    nr = panel_width(k, x.dtype)
+    rows = weight_rows(c, 4 * -(-k // nr))
+    work = scratch(POINTS * (rows * nr + PAD), x.dtype)
+    if dx is not None:
+        hp, wp = 2 * TILE * th + 4, 2 * TILE * tw + 4
+        dxp = memory.scratch(some * hp * wp * c, x.dtype)
+        multiply = _multiplier_back(w, room if some == n else None)
+    flat = x.reshape(-1), dy, x.reshape(-1) if dx is None else dx.reshape(-1)
+    for x_, dy_, dx_, count in groups(n, some, *flat):
+        tiles = count * th * tw
+        transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 2, v, step, corners)
+        transform_gradient(dy_, count, th, tw, k, d, step)
         _weight_gradient(v, d, dw.reshape(-1), kh, kw, tiles, c, k, nr, rows, step, work)
-    if dx is None:
-        return
-    dv = matrices(room * 4 * c, x.dtype)
-    _multiply_points_back(d, w, dv, room)
-    hp, wp = 2 * TILE * th + 4, 2 * TILE * tw + 4
-    dxp = memory.scratch(n * hp * wp * c, x.dtype)
-    _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw)
-    crop(dxp, hp, wp, padding[0], padding[2], dx.reshape(-1), *dx.shape)
+        if dx is not None:
+            multiply(d, v, whole_tiles(tiles))  # dV in the place of V
+            _add_pixels(v, count, th, tw, c, dxp, step, kh, kw)
+            crop(dxp, hp, wp, top, left, dx_, count, *dx.shape[1:])

@@ -29,6 +29,9 @@ not exact, because G divides. float64 therefore always takes the direct way, and
 Sources: Winograd 1980; Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308.
 """
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
@@ -56,6 +59,7 @@ SEEN = TILE + 2
 POINTS = SEEN * SEEN
 FEW_TILES = 64  # up to so many, the weights are the larger side
 CACHED = 448 * 1024  # bytes of a thread's working set that stays in its L2 cache
+AT_ONCE = 4 * 2**20  # bytes of both transforms of the pictures that are taken together
 WEIGHT_ROWS = 64  # channels of a block of dU, at most
 
 
@@ -435,12 +439,14 @@ def convolve(
             corners,
         )
     else:
-        room = whole_tiles(tiles)
-        v = matrices(room * c, y.dtype)
-        transform_pixels(x, n, shape, top, left, th, tw, 1, v, step, corners)
-        m = matrices(room * k, y.dtype)
-        multiply_points(v, w, m, room, c, k)
-        transform_output(m, tiles, n, th, tw, k, *finish, tiled, step)
+        some = pictures_at_once(n, th * tw, c, k, y.dtype)
+        room = whole_tiles(some * th * tw)
+        v, m = matrices(room * c, y.dtype), matrices(room * k, y.dtype)
+        multiply = multiplier(w, c, k, room if some == n else None)
+        for x_, y_, count in groups(n, some, x, tiled):
+            transform_pixels(x_, count, shape, top, left, th, tw, 1, v, step, corners)
+            multiply(v, m, whole_tiles(count * th * tw))
+            transform_output(m, count * th * tw, count, th, tw, k, *finish, y_, step)
     if oh % TILE or ow % TILE:
         cut(tiled, y, finish.factor)
 
@@ -473,23 +479,41 @@ def backward(
     """
     n, oh, ow, k = upstream.shape
     c, step, th, tw = x.shape[3], lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
-    tiles = n * th * tw
-    room = whole_tiles(tiles)
     dy = upstream.picture(TILE * th, TILE * tw)
+    some = pictures_at_once(n, th * tw, c, k, x.dtype)
+    room = whole_tiles(some * th * tw)
     with memory.frame():
-        v = matrices(room * c, x.dtype)
-        corners = corners_of(c, 1, x.dtype)
-        flat, (top, _, left, _) = x.reshape(-1), padding
-        transform_pixels(flat, n, x.shape[1:], top, left, th, tw, 1, v, step, corners)
-        d = matrices(room * k, x.dtype)
-        transform_gradient(dy, n, th, tw, k, d, step)
-        add_weight_gradient(v, d, dw.reshape(-1), tiles, c, k)
+        v, d = matrices(room * c, x.dtype), matrices(room * k, x.dtype)
+        corners, (top, _, left, _) = corners_of(c, 1, x.dtype), padding
+        for x_, dy_, count in groups(n, some, x.reshape(-1), dy):
+            transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 1, v, step, corners)
+            transform_gradient(dy_, count, th, tw, k, d, step)
+            add_weight_gradient(v, d, dw.reshape(-1), count * th * tw, c, k)
     if dx is None:
         return
     turned = memory.scratch((3, 3, k, c), w.dtype)
     exchange_sides(np.ascontiguousarray(w).reshape(-1), 9, c, k, turned.reshape(-1), step, True)
     dy = dy.reshape(n, TILE * th, TILE * tw, k)
     convolve(dy, turned, Finish.make(None, c, x.dtype), dx, tuple(2 - p for p in padding))
+
+
+def pictures_at_once(n: int, tiles: int, c: int, k: int, dtype: np.dtype) -> int:
+    """How many of ``n`` pictures of ``tiles`` tiles to take through all steps together.
+
+    So many that V and M, or V and D, stay in the cache from one step to the next. All, where the transformed weights
+    would not stay there: they are read once for every group.
+    """
+    point = POINTS * np.dtype(dtype).itemsize
+    if point * c * k > AT_ONCE:
+        return n
+    return min(n, max(1, AT_ONCE // (point * tiles * (c + k))))
+
+
+def groups(n: int, some: int, *arrays: np.ndarray) -> Iterator[tuple[Any, ...]]:
+    """Views of ``some`` pictures after another of flat arrays of ``n`` pictures, and how many they are."""
+    for first in range(0, n, some):
+        count = min(some, n - first)
+        yield *(a[a.size // n * first : a.size // n * (first + count)] for a in arrays), count
 
 
 def weight_rows(c: int, columns: int) -> int:
@@ -510,18 +534,19 @@ def add_weight_gradient(
     _weight_gradient(v, d, dw, tiles, c, k, nr, rows, step, work)
 
 
-def multiply_points(
-    v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int, c: int, k: int
-) -> None:
-    """M (36, T, K) from V (36, C / L, T, L) and the weights w (3, 3, C, K), all flat; T in whole tiles."""
-    nr, step = panel_width(k, v.dtype), lanes(v.dtype)
-    if tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
-        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), v.dtype)
-        _few_tiles(v, w, m, tiles, c, k, nr, step, work)
-        return
-    u = matrices(-(-k // nr) * nr * c, v.dtype)
+def multiplier(w: np.ndarray, c: int, k: int, tiles: int | None) -> Callable[..., None]:
+    """f(V, M, T): M (36, T, K) from V (36, C / L, T, L) with the weights w (3, 3, C, K), all flat; T in whole tiles.
+
+    tiles: T where f is called only once, else None.
+    """
+    nr, step = panel_width(k, w.dtype), lanes(w.dtype)
+    if tiles is not None and tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
+        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
+        return lambda v, m, t: _few_tiles(v, w, m, t, c, k, nr, step, work)
+    u = matrices(-(-k // nr) * nr * c, w.dtype)
     _transform_weights(w, c, k, u, nr, step)
-    products(v, u, m, tiles, c, k, nr, everywhere(c), everywhere(k), ROWS)
+    deep, wide = everywhere(c), everywhere(k)
+    return lambda v, m, t: products(v, u, m, t, c, k, nr, deep, wide, ROWS)
 
 
 def everywhere(size: int) -> np.ndarray:
