@@ -53,7 +53,7 @@ def _compiled() -> Callable[..., None]:
     from nn.cpu.simd import FLOATS, TILE_ROWS, tile_product_2
 
     @njit(parallel=True, nogil=True)
-    def run(a, b, c, times):
+    def run(a: np.ndarray, b: np.ndarray, c: np.ndarray, times: int) -> None:
         for thread in prange(len(a)):
             for _ in range(times):
                 tile_product_2(

@@ -112,11 +112,13 @@ def run_backward(
     if fast and (turns or not need_dx):
         winograd.backward(x, w, upstream, dw, dx, padding)
         return dx
-    dy = _before(upstream)
+    few = not fast and direct.fits_weights(w.shape, upstream.dy.dtype)
+    summed = few and upstream.is_plain() and direct.sums_bias(w.shape)  # db along with dw
+    dy = _before(upstream._replace(db=None) if summed else upstream)
     if fast:
         winograd.backward(x, w, Upstream(dy, dy, dy.dtype.type(1), 1, None), dw, None, padding)
-    elif direct.fits_weights(w.shape, dy.dtype):
-        direct.weights(x, dy, dw, stride, padding)
+    elif few:
+        direct.weights(x, dy, dw, stride, padding, upstream.db if summed else None)
     elif dots.fits_weights(w.shape):
         dots.weights(x, dy, dw, stride, padding)
     elif turns and k < c:
@@ -139,7 +141,7 @@ def run_backward(
 
 def _before(upstream: Upstream) -> np.ndarray:
     """dz (N, OH, OW, K), the gradient before activation and shuffle; adds to the bias gradient."""
-    if upstream.slope == 1 and upstream.factor == 1:
+    if upstream.is_plain():
         if upstream.db is not None:
             add_column_sums(upstream.dy.reshape(-1, upstream.dy.shape[3]), upstream.db)
         return upstream.dy

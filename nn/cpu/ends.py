@@ -69,6 +69,10 @@ class Upstream(NamedTuple):
         r = self.factor
         return n, height // r, width // r, c * r * r
 
+    def is_plain(self) -> bool:
+        """Whether dz is dy."""
+        return self.slope == 1 and self.factor == 1
+
     def picture(self, height: int, width: int) -> np.ndarray:
         """dz in a picture (N, height, width, K), zeros to the right and below, flat; adds to db. To be asked once."""
         n, oh, ow, k = self.shape
