@@ -9,6 +9,7 @@ same weights, bit for bit, as one that was not: on the CPU, with one number of s
 minutes sets the learning rate by the clock, and a larger budget raises it again at first.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ from swap.guard import (
 )
 from swap.lock import RunLock, check_unlocked
 from swap.match import CodeMatch
-from swap.memory import MemoryEstimate, estimate_memory
+from swap.memory import MemoryEstimate, estimate_memory, give_back
 from swap.model import FACE_SIZE, SIDES, Looks, Preset, SwapModel
 from swap.preview import SheetSide, loss_plot, sheet, write_sheet
 from swap.recipe import Recipe
@@ -131,11 +132,12 @@ class Trainer:
         )
         ops = self.model.encoder["code"].ops
         self.match = CodeMatch(SIDES, preset.code, ops) if recipe.match else None
-        self.losses: dict[str, list[float]] = {side: [] for side in SIDES}
+        # Eight bytes a step; a list of numbers takes four times that, and a run may take a million steps.
+        self.losses = {side: array("d") for side in SIDES}
         if self.resumed:
             facts, history = load_run(folder, self.model, self.arena, self.optimizer, self._more())
             self.steps, self.seconds = facts["steps"], float(facts["seconds"])
-            self.losses = {side: history[side].tolist() for side in SIDES}
+            self.losses = {side: array("d", history[side].tolist()) for side in SIDES}
             self.other_faces = facts.get("sets") != self.facts()["sets"]
         elif recipe.standardise or recipe.prior:
             self.model.looks = self._looks()
@@ -320,6 +322,7 @@ class Trainer:
         if self.steps:
             numbers = np.arange(1, self.steps + 1)
             loss_plot(self.folder / LOSS_PLOT, numbers, *self.losses.values(), details=details)
+        give_back()
 
     def facts(self) -> dict[str, Any]:
         """What the checkpoint says of this run."""

@@ -361,7 +361,7 @@ def test_the_folder_holds_the_run_and_what_it_shows(make, tmp_path):
     assert [now.steps for now in told] == [1, 2, 3, 4, 5]
     assert [now.share for now in told] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert np.diff([now.seconds for now in told]).min() > 0
-    assert [now.losses["b"] for now in told] == trainer.losses["b"]
+    assert [now.losses["b"] for now in told] == list(trainer.losses["b"])
     assert all(now.faces_per_second > 0 for now in told[1:])
 
 
