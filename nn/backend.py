@@ -94,6 +94,11 @@ def put(array: Any, backend: str) -> Any:
     return _device().upload(array) if backend == GPU else host(array)
 
 
+def empty_on_gpu(shape: int | tuple[int, ...], dtype: Any) -> Any:
+    """An array of the GPU with whatever numbers lie in it."""
+    return _device().empty(shape, dtype)
+
+
 def host(array: Any) -> Any:
     """The array in main memory; itself if it lies there already."""
     return _device().download(array) if on_gpu(array) else array

@@ -24,6 +24,7 @@ from types import ModuleType
 
 import numpy as np
 
+from nn.backend import get_backend, put
 from nn.reference.dense import DenseCache
 
 KEEP = 0.98
@@ -42,6 +43,13 @@ class CodeMatch:
         self.mean = {side: np.zeros(code, np.float32) for side in sides}
         self.covariance = {side: np.zeros((code, code), np.float32) for side in sides}
         self.steps = np.zeros(1, np.int64)
+
+    def to(self, backend: str) -> "CodeMatch":
+        """Computes on ``backend`` from now on, the moments lying there; returns self."""
+        self.ops = get_backend(backend)
+        self.mean = {side: put(array, backend) for side, array in self.mean.items()}
+        self.covariance = {side: put(array, backend) for side, array in self.covariance.items()}
+        return self
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What the next step depends on, by name, for a checkpoint: the arrays themselves."""

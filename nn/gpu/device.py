@@ -66,6 +66,7 @@ class Machine(Protocol):
         precision: str,
     ) -> None: ...
     def synchronize(self) -> None: ...
+    def record(self, body: Callable[[], None]) -> Callable[[], None]: ...
 
 
 class Card:
@@ -193,6 +194,28 @@ class Card:
     def synchronize(self) -> None:
         self.cupy.cuda.get_current_stream().synchronize()
 
+    def record(self, body: Callable[[], None]) -> Callable[[], None]:
+        """Runs ``body`` once, then records it. Its memory comes from a pool of its own, which the graph keeps: what
+        lies there is used by every run of the graph, and by nothing else."""
+        cupy = self.cupy
+        pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+        cupy.cuda.get_current_stream().synchronize()
+        with self._memory(), cupy.cuda.using_allocator(pool.malloc), stream:
+            body()  # compiles, and takes the memory that the recording then finds free
+            stream.synchronize()
+            stream.begin_capture()
+            try:
+                body()
+            finally:
+                graph = stream.end_capture()
+
+        def run() -> None:
+            graph.launch(stream)
+            stream.synchronize()
+
+        run.keeps = (pool, graph, stream)
+        return run
+
     @contextmanager
     def _memory(self) -> Iterator[None]:
         try:
@@ -296,9 +319,13 @@ def launch(
     grid: int | tuple[int, ...],
     block: int,
     args: Sequence[Any],
+    *,
+    contracts: bool = True,
     **defines: Any,
 ) -> None:
     """Starts a kernel of ``source``, a file of this folder, compiled with -Dname=value for each of ``defines``.
+
+    contracts=False: no product and sum are joined into one instruction, which rounds once instead of twice.
 
     args: arrays of the card, whole numbers (int in the kernel), NumPy scalars (their own type), None (a null pointer).
     A grid with a side of 0 starts nothing.
@@ -308,6 +335,8 @@ def launch(
     if 0 in full:
         return
     options = tuple(f"-D{name}={value}" for name, value in sorted(defines.items()))
+    if not contracts:
+        options += ("--fmad=false",)
     machine().launch(source, kernel, full, block, [_argument(a) for a in args], options)
 
 

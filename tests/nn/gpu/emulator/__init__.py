@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +43,93 @@ class CardArray(np.ndarray):
         return self.__array_interface__
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **named: Any) -> Any:
-        out = named.get("out", ())
-        for operand in (*inputs, *out):
-            if isinstance(operand, np.ndarray) and not isinstance(operand, CardArray):
-                raise TypeError(f"{ufunc.__name__} of arrays of the card and of the host")
+        out = named.pop("out", ())
+        _refuse_hosts((*inputs, *out), ufunc.__name__)
         plain = [i.view(np.ndarray) if isinstance(i, CardArray) else i for i in inputs]
-        if out:
-            named["out"] = tuple(o.view(np.ndarray) for o in out)
-        found = getattr(ufunc, method)(*plain, **named)
-        if out:
-            return out[0]
-        return _as_card(found) if isinstance(found, np.ndarray | np.generic) else found
+        target = out[0] if out else None
+
+        def compute() -> Any:
+            return getattr(ufunc, method)(*plain, **named)
+
+        return _done(compute, target)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, named: Any) -> Any:
+        _refuse_hosts(args, function.__name__)
+        if function in (np.shape, np.result_type, np.broadcast_to):  # views, or no array at all
+            found = function(*_plain(args), **_plain(named))
+            return found.view(CardArray) if isinstance(found, np.ndarray) else found
+        return _done(lambda: function(*_plain(args), **_plain(named)), None)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(value, np.ndarray) and not isinstance(value, CardArray):
-            raise TypeError("an array of the host is assigned to one of the card")
-        super().__setitem__(key, value)
+        _refuse_hosts((value,), "assignment")
+        target = self.view(np.ndarray)
+
+        def compute() -> None:
+            target[key] = value.view(np.ndarray) if isinstance(value, CardArray) else value
+
+        _record(compute)
+
+    def fill(self, value: Any) -> None:
+        target = self.view(np.ndarray)
+        _record(lambda: target.fill(value))
+
+    def astype(self, dtype: Any, **_: Any) -> "CardArray":
+        plain = self.view(np.ndarray)
+        return _done(lambda: plain.astype(dtype), None)
+
+    def copy(self, *_: Any) -> "CardArray":
+        plain = self.view(np.ndarray)
+        return _done(plain.copy, None)
+
+
+def _refuse_hosts(operands: Any, name: str) -> None:
+    """As CuPy does: an array of the host is no operand; one of no axes is a number."""
+    for operand in operands:
+        if isinstance(operand, (tuple, list)):
+            _refuse_hosts(operand, name)
+        elif (
+            isinstance(operand, np.ndarray) and operand.ndim and not isinstance(operand, CardArray)
+        ):
+            raise TypeError(f"{name}: an array of the host beside one of the card")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, CardArray):
+        return value.view(np.ndarray)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_plain(item) for item in value)
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+# While a graph is recorded: what is done, to be done again with the same arrays. A card runs nothing while it records.
+_recording: list[Callable[[], None]] | None = None
+
+
+def _record(step: Callable[[], None]) -> None:
+    if _recording is None:
+        step()
+    else:
+        _recording.append(step)
+
+
+def _done(compute: Callable[[], Any], target: CardArray | None) -> Any:
+    """The result of a computation on the card, in ``target`` or a new array of the card."""
+    if _recording is not None:
+        # Shape and type are known before anything is computed; here, by computing it with whatever lies there.
+        with np.errstate(all="ignore"):
+            like = np.asarray(compute())
+        result = _fenced(like.shape, like.dtype) if target is None else target
+
+        def again() -> None:
+            result.view(np.ndarray)[...] = compute()
+
+        _recording.append(again)
+        return result
+    found = compute()
+    if target is not None:
+        target.view(np.ndarray)[...] = found
+        return target
+    return _as_card(found) if isinstance(found, np.ndarray | np.generic) else found
 
 
 def _as_card(found: Any) -> CardArray:
@@ -97,19 +168,22 @@ class Emulator:
         return array
 
     def upload(self, host: np.ndarray) -> CardArray:
+        _no_recording("upload")
         assert not isinstance(host, CardArray)
         return _as_card(np.asarray(host))
 
     def download(self, array: CardArray) -> np.ndarray:
+        _no_recording("download")
         return np.array(array.view(np.ndarray))
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, CardArray)
 
     def contiguous(self, array: CardArray) -> CardArray:
-        return array if array.flags.c_contiguous else _as_card(array.view(np.ndarray))
+        return array if array.flags.c_contiguous else _done(lambda: array.view(np.ndarray), None)
 
     def write(self, array: CardArray, host: np.ndarray) -> None:
+        _no_recording("write")
         array.view(np.ndarray)[...] = host
 
     def launch(
@@ -138,13 +212,21 @@ class Emulator:
             *(8 if isinstance(a, CardArray) else a.nbytes for a in args)
         )
         dims = (ctypes.c_uint * 7)(*grid, block, 1, 1, self.backwards)
-        status = getattr(library(source, options), f"launch_{kernel}")(
-            dims, pointers, sizes, len(held)
+        run = getattr(library(source, options), f"launch_{kernel}")
+        _record(
+            lambda: self._run(
+                kernel, lambda: run(dims, pointers, sizes, len(held)), fences, (args, held)
+            )
         )
+
+    def _run(self, kernel: str, run: Callable[[], int], fences: list[Any], args: Any) -> None:
+        status = run()
         if status == 1:
             raise AssertionError(f"{kernel}: threads wait for each other in different places")
         if status == 2:
-            raise AssertionError(f"{kernel} takes other arguments than {[type(a) for a in args]}")
+            raise AssertionError(
+                f"{kernel} takes other arguments than {[type(a) for a in args[0]]}"
+            )
         for raw, start, size in filter(None, fences):
             if (raw[start - FENCE : start] != 0xFF).any() or (
                 raw[start + size : start + size + FENCE] != 0xFF
@@ -165,13 +247,37 @@ class Emulator:
         left, right, target = (m.view(np.ndarray) for m in (a, b, out))
         assert all(m.flags.c_contiguous and m.ndim == 2 for m in (left, right, target))
         left, right = left.T if a_turned else left, right.T if b_turned else right
-        if out.dtype == np.float32 and precision != "fp32":
-            left, right = rounded(left, precision), rounded(right, precision)
-        found = left @ right
-        target[...] = target + found if add else found
+        kind = precision if out.dtype == np.float32 else "fp32"
+
+        def compute() -> None:
+            found = rounded(left, kind) @ rounded(right, kind)
+            target[...] = target + found if add else found
+
+        _record(compute)
 
     def synchronize(self) -> None:
-        pass
+        _no_recording("synchronize")
+
+    def record(self, body: Callable[[], None]) -> Callable[[], None]:
+        """Runs ``body``, then records it as a card does: launches and addresses, and none of the Python around them."""
+        global _recording
+        body()
+        _recording = steps = []
+        try:
+            body()
+        finally:
+            _recording = None
+
+        def run() -> None:
+            for step in steps:
+                step()
+
+        return run
+
+
+def _no_recording(what: str) -> None:
+    if _recording is not None:
+        raise AssertionError(f"{what} while a graph is recorded")
 
 
 def rounded(values: np.ndarray, precision: str) -> np.ndarray:
@@ -198,23 +304,16 @@ def library(source: str, options: tuple[str, ...]) -> ctypes.CDLL:
                 f'extern "C" int launch_{kernel}(const unsigned* dims, void** args, const int* sizes, int count) '
                 f"{{ return emulator::launch({kernel}, dims, args, sizes, count); }}\n"
             )
-        flags = [
-            "-std=c++17",
-            "-O2",
-            "-fPIC",
-            "-shared",
-            "-w",
-            "-U_FORTIFY_SOURCE",
-            "-fno-gnu-unique",
-            "-x",
-            "c++",
-        ]
-        digest = hashlib.sha256(" ".join([COMPILER, *flags, *options, text]).encode()).hexdigest()
+        defined = [option for option in options if option.startswith("-D")]  # the rest is NVIDIA's
+        flags = ["-std=c++17", "-O2", "-fPIC", "-shared", "-w", "-x", "c++"]
+        # Libraries share no variables; jumps between fibers are no error.
+        flags += ["-fno-gnu-unique", "-U_FORTIFY_SOURCE"]
+        digest = hashlib.sha256(" ".join([COMPILER, *flags, *defined, text]).encode()).hexdigest()
         BUILT.mkdir(mode=0o700, exist_ok=True)
         built = BUILT / f"{Path(source).stem}-{digest[:24]}.so"
         if not built.exists():
             fresh = built.with_suffix(f".{os.getpid()}")
-            command = [COMPILER, *flags, *options, "-", "-o", str(fresh)]
+            command = [COMPILER, *flags, *defined, "-", "-o", str(fresh)]
             done = subprocess.run(command, input=text, text=True, capture_output=True)
             if done.returncode:
                 raise AssertionError(f"{source} {options} does not compile:\n{done.stderr[:4000]}")
