@@ -95,30 +95,35 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: Array) -> None:
 
 def run_backward(dy: Array, cache: Conv2dCache, dw: Array, need_dx: bool) -> Array | None:
     """Adds to dw (KH, KW, C, K); returns dx (N, H, W, C), or None if it is not needed."""
-    x, w, stride, padding, _ = cache
-    sizes = _sizes(cache)
-    dx = device.empty(x.shape, x.dtype) if need_dx else None
     if dy.size == 0:
-        return device.zeros(x.shape, x.dtype) if need_dx else None
+        return device.zeros(cache.x.shape, dy.dtype) if need_dx else None
+    weight_gradient(dy, cache, dw)
+    return input_gradient(dy, cache) if need_dx else None
+
+
+def input_gradient(dy: Array, cache: Conv2dCache) -> Array:
+    """dx (N, H, W, C)."""
+    x, w, stride, padding, _ = cache
+    sizes, dx = _sizes(cache), device.empty(x.shape, x.dtype)
     if modes.way() == "im2col":
-        im2col.weights(x, dy, dw, stride, padding, _precision(cache))
-    else:
-        _weights(dy, cache, dw, sizes)
-    if need_dx:
-        if modes.way() == "im2col":
-            im2col.back(dy, w, dx, stride, padding, _precision(cache))
-        else:
-            phases = stride[0] * stride[1]
-            places = sizes.n * -(-sizes.h // stride[0]) * -(-sizes.w // stride[1])
-            tile = choose(places * phases, sizes.c, x.dtype)
-            grid = (-(-places // tile.rows), -(-sizes.c // tile.columns), phases)
-            args = (dy, w, dx, *sizes, *stride, padding[0], padding[2])
-            _launch("conv_dx", grid, tile, args, cache, (dy, w))
+        im2col.back(dy, w, dx, stride, padding, _precision(cache))
+        return dx
+    phases = stride[0] * stride[1]
+    places = sizes.n * -(-sizes.h // stride[0]) * -(-sizes.w // stride[1])
+    tile = choose(places * phases, sizes.c, x.dtype)
+    grid = (-(-places // tile.rows), -(-sizes.c // tile.columns), phases)
+    args = (dy, w, dx, *sizes, *stride, padding[0], padding[2])
+    _launch("conv_dx", grid, tile, args, cache, (dy, w))
     return dx
 
 
-def _weights(dy: Array, cache: Conv2dCache, dw: Array, sizes: "Sizes") -> None:
+def weight_gradient(dy: Array, cache: Conv2dCache, dw: Array) -> None:
+    """Adds to dw (KH, KW, C, K)."""
     x, _, stride, padding, _ = cache
+    if modes.way() == "im2col":
+        im2col.weights(x, dy, dw, stride, padding, _precision(cache))
+        return
+    sizes = _sizes(cache)
     rows = sizes.kh * sizes.kw * sizes.c
     tile = choose(rows, sizes.k, x.dtype)
     grid = (-(-rows // tile.rows), -(-sizes.k // tile.columns))

@@ -37,6 +37,7 @@ class Machine(Protocol):
     """What stands behind the door."""
 
     name: str
+    memory: int
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array: ...
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array: ...
@@ -85,6 +86,7 @@ class Card:
             raise DeviceError("there is no GPU on this machine; choose --device cpu")
         properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         self.name = properties["name"].decode()
+        self.memory = int(properties["totalGlobalMem"])
         self.capability = (properties["major"], properties["minor"])
         if self.capability < LEAST_CAPABILITY:
             found, least = (".".join(map(str, c)) for c in (self.capability, LEAST_CAPABILITY))
@@ -301,6 +303,11 @@ def contiguous(array: Array) -> Array:
 def owns(array: Any) -> bool:
     """Whether it is an array of the card."""
     return machine().owns(array)
+
+
+def memory() -> int:
+    """Bytes of memory that the card has in all."""
+    return machine().memory
 
 
 def aligned(*arrays: Array) -> bool:

@@ -154,6 +154,7 @@ class Emulator:
 
     name = "emulated card"
     capability = (8, 0)
+    memory = 2**34
 
     def __init__(self, *, backwards: bool = False) -> None:
         self.backwards = backwards
