@@ -7,6 +7,8 @@ weights and the bias together; GFLOP/s counts the multiplications and additions 
 way makes fewer). The error is the largest of y and all gradients in float32 against the reference in float64, relative
 to the largest entry. PyTorch's convolutions get pictures that are padded already, and its backward pass is called
 without its recording of gradients; of contiguous and channels_last the faster counts.
+
+With --backend gpu: on the card, see the top of bench/gpu.py.
 """
 
 import argparse
@@ -18,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from bench import gpu
+from bench.gpu import on_gpu
 from bench.rivals import KINDS, answer, answers, has_torch, json_file, preset_name, size_of
 
 
@@ -30,6 +34,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--vs", choices=["torch"])
     parser.add_argument("--json", type=json_file)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
+    if on_gpu(argv):
+        return gpu.layers_main(argv)
     options = parser.parse_args(argv)
     if options.worker:
         make = our_passes if options.worker == "ours" else torch_passes

@@ -84,6 +84,10 @@ class CardStep:
             if good or not again:
                 return losses, good
 
+    def launch_alone(self) -> None:
+        """What the card does in a step, and nothing of the host's: for measuring."""
+        self._recorded()
+
     def picture_inputs(self) -> dict[str, np.ndarray]:
         """What the encoder was given in the last step, on the host."""
         return {s: device.download(a) for s, a in zip(SIDES, self.batches.inputs, strict=True)}
