@@ -79,7 +79,7 @@ def _device() -> ModuleType:
 def on_gpu(array: Any) -> bool:
     """Whether it is an array of the GPU; nothing is imported to find out."""
     device = sys.modules.get(GPU_MACHINE)
-    return device is not None and hasattr(array, "__cuda_array_interface__") and device.owns(array)
+    return device is not None and device.owns(array)
 
 
 def is_array(value: Any) -> bool:

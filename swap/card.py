@@ -73,7 +73,8 @@ class CardStep:
             if self._match is None and self._returns is None:
                 self._recorded()
             else:
-                self._body()
+                with device.guard():
+                    self._body()
             losses = tuple(float(device.download(loss)) for loss in self._losses)
             good = not device.download(self._flag)[0]
             again = self.scale.after(good)

@@ -75,7 +75,8 @@ class CodeMatch:
             means[side], covariances[side] = self.mean[side] / share, running / share
         a, b = self.sides
         apart, spread = means[a] - means[b], covariances[a] - covariances[b]
-        tau = np.float32((np.trace(covariances[a]) + np.trace(covariances[b])) / 2 + 1e-12)
+        # By Python's numbers: an array of the GPU becomes NumPy's in no other way than one asks for.
+        tau = np.float32(float(np.trace(covariances[a]) + np.trace(covariances[b])) / 2 + 1e-12)
         nu = np.float32((_square(covariances[a]) + _square(covariances[b])) / 2 + 1e-12)
         value = float(_square(apart) / tau + _square(spread) / nu)
         gradients = {}

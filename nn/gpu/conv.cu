@@ -16,7 +16,8 @@
 // Parts: the sum of dw is over all places, and rows and columns alone are too few tiles to fill a card. Block z of the grid
 // takes its part of the places, and `add_sums` (ends.cu) adds the parts in order: the same bytes in every run.
 //
-// VEC: 1 where C and K are multiples of 4 and all arrays begin at multiples of 16 bytes: then four numbers are one load.
+// VEC_C, VEC_K: 1 where C, or K, is a multiple of 4 and the arrays begin at multiples of 16 bytes: then four channels are one
+// load. With three channels on one side, the other side's loads are whole still.
 //
 // Versions: this is the second. The first, im2col.cu, writes the matrix of patches and leaves the product to cuBLAS.
 
@@ -30,6 +31,7 @@ __device__ Four zero() {
 
 // Rows: places (n, a, b) of (N, RH, RW). Depth: (u, v, c) of (U, V, C). The number is
 // x[n, SA a + OA + DU u, SB b + OB + DV v, c] of a picture (N, H, W, C), 0 outside of it.
+template <bool VEC>
 struct Patches {
   static constexpr bool by_rows = true;
   const real* x;
@@ -39,49 +41,44 @@ struct Patches {
     const real* start;
     int r, s;
   };
-#if VEC
-  struct At {
+  struct At {  // of four channels that are one load; else the depth alone
     int r, s, c;
   };
-#else
-  typedef int At;
-#endif
 
   __device__ Row row(int m) const {
     if (m >= rows) return {x, -(1 << 28), 0};  // outside of every picture
     int b = m % rw, rest = m / rw;
     return {x + (long long)(rest / rh) * h * w * c, sa * (rest % rh) + oa, sb * b + ob};
   }
-  __device__ real number(const Row& row, int r, int s, int channel) const {
-    r += row.r, s += row.s;
-    return (unsigned)r < (unsigned)h && (unsigned)s < (unsigned)w ? row.start[((long long)r * w + s) * c + channel] : 0;
-  }
-#if VEC
   __device__ At at(int d) const {
+    if (!VEC) return {d, 0, 0};
     if (d >= depth) return {-(1 << 28), 0, 0};
     int tap = d / c;
     return {du * (tap / v_taps), dv * (tap % v_taps), d % c};
   }
-  __device__ Four load(const Row& row, const At& at) const {
-    int r = row.r + at.r, s = row.s + at.s;
+  __device__ const real* place(const Row& row, int r, int s, int channel) const {
+    r += row.r, s += row.s;
     bool inside = (unsigned)r < (unsigned)h && (unsigned)s < (unsigned)w;
-    return inside ? *(const Four*)(row.start + ((long long)r * w + s) * c + at.c) : zero();
+    return inside ? row.start + ((long long)r * w + s) * c + channel : 0;
   }
-#else
-  __device__ At at(int d) const { return d; }
   __device__ real one(const Row& row, int d) const {
     if (d >= depth) return 0;
     int tap = d / c;
-    return number(row, du * (tap / v_taps), dv * (tap % v_taps), d % c);
+    const real* from = place(row, du * (tap / v_taps), dv * (tap % v_taps), d % c);
+    return from ? *from : 0;
   }
-  __device__ Four load(const Row& row, At d) const {
-    Four found = {one(row, d), one(row, d + 1), one(row, d + 2), one(row, d + 3)};
+  __device__ Four load(const Row& row, const At& at) const {
+    if (VEC) {
+      const real* from = place(row, at.r, at.s, at.c);
+      return from ? *(const Four*)from : zero();
+    }
+    Four found = {one(row, at.r), one(row, at.r + 1), one(row, at.r + 2), one(row, at.r + 3)};
     return found;
   }
-#endif
 };
 
 // Rows: four neighbours of `size`. Depth: lines of a matrix (depth, size), up to `last`.
+template <bool VEC>
 struct Lines {
   static constexpr bool by_rows = false;
   const real* m;
@@ -94,17 +91,15 @@ struct Lines {
   __device__ Four load(Row r, At d) const {
     if (d >= last || r >= size) return zero();
     const real* from = m + (long long)d * size + r;
-#if VEC
-    return *(const Four*)from;
-#else
+    if (VEC) return *(const Four*)from;
     Four found = {from[0], r + 1 < size ? from[1] : 0, r + 2 < size ? from[2] : 0, r + 3 < size ? from[3] : 0};
     return found;
-#endif
   }
 };
 
 // The kernel of the way back. Rows: channels c of C. Depth: (u, v, k) of (U, V, K). The number is
 // w[I0 + SH u, J0 + SW v, c, k].
+template <bool VEC>
 struct Turned {
   static constexpr bool by_rows = true;
   const real* w;
@@ -121,17 +116,15 @@ struct Turned {
   }
   __device__ real one(Row r, int d) const { return r >= 0 && d < depth ? *place(r, d) : 0; }
   __device__ Four load(Row r, At d) const {
-#if VEC
-    return r >= 0 && d < depth ? *(const Four*)place(r, d) : zero();
-#else
+    if (VEC) return r >= 0 && d < depth ? *(const Four*)place(r, d) : zero();
     Four found = {one(r, d), one(r, d + 1), one(r, d + 2), one(r, d + 3)};
     return found;
-#endif
   }
 };
 
 // The left factor of the weight gradient. Rows: four neighbours of (i, j, c) of (KH, KW, C). Depth: places (n, p, q). The
 // number is x[n, SH p + i - top, SW q + j - left, c].
+template <bool VEC>
 struct Places {
   static constexpr bool by_rows = false;
   const real* x;
@@ -166,18 +159,17 @@ struct Places {
     return inside ? at.start + ((long long)r * w + s) * c + row.c[e] : 0;
   }
   __device__ Four load(const Row& row, const At& at) const {
-#if VEC
-    const real* from = place(row, at, 0);
-    return from ? *(const Four*)from : zero();
-#else
+    if (VEC) {
+      const real* from = place(row, at, 0);
+      return from ? *(const Four*)from : zero();
+    }
     real v[4];
     for (int e = 0; e < 4; e++) {
-      const real* from = place(row, at, e);
+      const real* from = place(row, at, VEC ? 0 : e);
       v[e] = from ? *from : 0;
     }
     Four found = {v[0], v[1], v[2], v[3]};
     return found;
-#endif
   }
 };
 
@@ -238,8 +230,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 conv_forward(const real* x, const real* w, const real* bias, real* y, int n, int h, int wide, int c, int oh, int ow, int k,
              int kh, int kw, int sh, int sw, int top, int left, real slope, int r) {
   int rows = n * oh * ow, depth = kh * kw * c;
-  Patches a = {x, h, wide, c, oh, ow, sh, -top, 1, sw, -left, 1, kw, rows, depth};
-  Lines b = {w, k, depth};
+  Patches<VEC_C> a = {x, h, wide, c, oh, ow, sh, -top, 1, sw, -left, 1, kw, rows, depth};
+  Lines<VEC_K> b = {w, k, depth};
   Finished out = {y, bias, slope, rows, k, ow, r};
   multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, 0, depth);
 }
@@ -253,8 +245,8 @@ conv_dx(const real* dy, const real* w, real* dx, int n, int h, int wide, int c, 
   int u = i0 < kh ? (kh - i0 + sh - 1) / sh : 0, v = j0 < kw ? (kw - j0 + sw - 1) / sw : 0;
   int rows = n * rh * rw, depth = u * v * k;
   if (blockIdx.x * BM >= rows) return;
-  Patches a = {dy, oh, ow, k, rh, rw, 1, (i + top - i0) / sh, -1, 1, (j + left - j0) / sw, -1, v, rows, depth};
-  Turned b = {w, kw, c, k, i0, sh, j0, sw, v, depth};
+  Patches<VEC_K> a = {dy, oh, ow, k, rh, rw, 1, (i + top - i0) / sh, -1, 1, (j + left - j0) / sw, -1, v, rows, depth};
+  Turned<VEC_K> b = {w, kw, c, k, i0, sh, j0, sw, v, depth};
   Phase out = {dx, h, wide, c, rh, rw, sh, sw, i, j, rows};
   multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, 0, depth);
 }
@@ -265,8 +257,8 @@ conv_dw(const real* x, const real* dy, real* to, int n, int h, int wide, int c, 
         int sw, int top, int left, int parts, int share) {
   int rows = kh * kw * c, depth = n * oh * ow;
   int from = blockIdx.z * share, last = min(from + share, depth);
-  Places a = {x, h, wide, c, kw, oh, ow, sh, sw, top, left, rows, last};
-  Lines b = {dy, k, last};
+  Places<VEC_C> a = {x, h, wide, c, kw, oh, ow, sh, sw, top, left, rows, last};
+  Lines<VEC_K> b = {dy, k, last};
   Gradient out = {to + (parts > 1 ? (long long)blockIdx.z * rows * k : 0), rows, k, parts == 1};
   multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, from, last);
 }

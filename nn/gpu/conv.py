@@ -198,6 +198,7 @@ def _launch(
     read: tuple[Array, ...],
 ) -> None:
     c, k = cache.w.shape[2:]
+    whole = device.aligned(*read)
     device.launch(
         "conv.cu",
         kernel,
@@ -210,5 +211,6 @@ def _launch(
         WARPS_M=tile.down,
         WARPS_N=tile.across,
         MATH=MATHS[_precision(cache)],
-        VEC=int(c % 4 == 0 and k % 4 == 0 and device.aligned(*read)),
+        VEC_C=int(c % 4 == 0 and whole),
+        VEC_K=int(k % 4 == 0 and whole),
     )

@@ -28,7 +28,13 @@ FOLDER = Path(__file__).parent
 LEAST_CAPABILITY = (8, 0)  # Ampere: TF32, and the tensor core instructions of ptx.cuh
 WORKSPACE = 32 * 2**20  # bytes that cuBLAS gets, so that it asks for none while a graph is recorded
 THREADS = 256  # of a block of a kernel that does one thing for each number
+# cuBLAS's cublasComputeType_t and cublasGemmAlgo_t; 32F_FAST_...: float32 in and out, factors rounded on the way.
+COMPUTE_32F = {"fp32": 68, "tf32": 77, "fp16": 74}
+COMPUTE_64F = 70
+GEMM_DEFAULT = -1
 MOST_BLOCKS = 4096  # of such a kernel; each thread then takes several numbers
+
+NO_GPU = "there is no GPU on this machine; choose --device cpu"
 
 Array = Any  # an array of the card
 
@@ -45,6 +51,8 @@ class Machine(Protocol):
     def download(self, array: Array) -> np.ndarray: ...
     def owns(self, array: Any) -> bool: ...
     def contiguous(self, array: Array) -> Array: ...
+    def address(self, array: Array) -> int: ...
+    def guard(self) -> Any: ...
     def write(self, array: Array, host: np.ndarray) -> None: ...
     def launch(
         self,
@@ -78,12 +86,14 @@ class Card:
         try:
             count = cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
+            if "NoDevice" in str(error):
+                raise DeviceError(NO_GPU) from error
             raise DeviceError(
                 f"the GPU cannot be used, because CUDA's driver is missing or too old ({error}); "
                 "install NVIDIA's driver, or choose --device cpu"
             ) from error
         if count == 0:
-            raise DeviceError("there is no GPU on this machine; choose --device cpu")
+            raise DeviceError(NO_GPU)
         properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         self.name = properties["name"].decode()
         self.memory = int(properties["totalGlobalMem"])
@@ -95,6 +105,7 @@ class Card:
                 "choose --device cpu"
             )
         self._modules: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._kernels: dict[tuple[str, str, tuple[str, ...]], Any] = {}
         self._workspaces: dict[int, Any] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -107,7 +118,7 @@ class Card:
 
     def upload(self, host: np.ndarray) -> Array:
         with self._memory():
-            return self.cupy.asarray(np.ascontiguousarray(host))
+            return self.cupy.asarray(np.asarray(host, order="C"))
 
     def download(self, array: Array) -> np.ndarray:
         return array.get()
@@ -131,11 +142,15 @@ class Card:
         args: Sequence[Any],
         options: tuple[str, ...],
     ) -> None:
-        key = (source, options)
-        if key not in self._modules:
-            code = text_of(source)
-            self._modules[key] = self.cupy.RawModule(code=code, options=options, backend="nvrtc")
-        self._modules[key].get_function(kernel)(grid, (block, 1, 1), tuple(args))
+        key = (source, kernel, options)
+        if key not in self._kernels:
+            if (source, options) not in self._modules:
+                given = ("-std=c++17", *options)  # CuPy's own choice is an older one
+                self._modules[source, options] = self.cupy.RawModule(
+                    code=text_of(source), options=given, backend="nvrtc"
+                )
+            self._kernels[key] = self._modules[source, options].get_function(kernel)
+        self._kernels[key](grid, (block, 1, 1), tuple(args))
 
     def product(
         self,
@@ -156,13 +171,7 @@ class Card:
         rows, columns = out.shape
         depth = a.shape[0] if a_turned else a.shape[1]
         kind = {"float32": 0, "float64": 1}[out.dtype.name]  # CUDA_R_32F, CUDA_R_64F
-        compute = {
-            "fp32": cublas.CUBLAS_COMPUTE_32F,
-            "tf32": cublas.CUBLAS_COMPUTE_32F_FAST_TF32,
-            "fp16": cublas.CUBLAS_COMPUTE_32F_FAST_16F,
-        }[precision]
-        if kind == 1:
-            compute = cublas.CUBLAS_COMPUTE_64F
+        compute = COMPUTE_64F if kind == 1 else COMPUTE_32F[precision]
         one, beta = np.ones((), out.dtype), np.full((), float(add), out.dtype)
         cublas.gemmEx(
             handle,
@@ -172,7 +181,7 @@ class Card:
             b.data.ptr, kind, b.shape[1],
             a.data.ptr, kind, a.shape[1],
             beta.ctypes.data, out.data.ptr, kind, columns,
-            compute, cublas.CUBLAS_GEMM_DEFAULT,
+            compute, GEMM_DEFAULT,
         )  # fmt: skip
 
     def _give_workspace(self, handle: int) -> None:
@@ -212,11 +221,21 @@ class Card:
                 graph = stream.end_capture()
 
         def run() -> None:
+            # What was written for this run has to have arrived: the two streams know nothing of each other.
+            stream.wait_event(cupy.cuda.get_current_stream().record())
             graph.launch(stream)
             stream.synchronize()
 
         run.keeps = (pool, graph, stream)
         return run
+
+    def address(self, array: Array) -> int:
+        return array.data.ptr
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        with self._memory():
+            yield
 
     @contextmanager
     def _memory(self) -> Iterator[None]:
@@ -301,8 +320,8 @@ def contiguous(array: Array) -> Array:
 
 
 def owns(array: Any) -> bool:
-    """Whether it is an array of the card."""
-    return machine().owns(array)
+    """Whether it is an array of the card; False where none was ever used."""
+    return _machine is not None and _machine.owns(array)
 
 
 def memory() -> int:
@@ -317,7 +336,12 @@ def aligned(*arrays: Array) -> bool:
 
 def address(array: Array) -> int:
     """Where on the card it begins."""
-    return array.__cuda_array_interface__["data"][0]
+    return machine().address(array)
+
+
+def guard() -> Any:
+    """``with guard():`` OutOfMemory is raised for what NumPy's functions ask of the card, too."""
+    return machine().guard()
 
 
 def launch(

@@ -18,7 +18,11 @@ pytestmark = pytest.mark.skipif(
 
 def compiled(source, card, **defines):
     """The machine code of a source, and what the assembler says of registers."""
-    options = (f"--gpu-architecture={card}", *(f"-D{k}={v}" for k, v in defines.items()))
+    options = (
+        f"--gpu-architecture={card}",
+        "-std=c++17",
+        *(f"-D{k}={v}" for k, v in defines.items()),
+    )
     code, said = compile_source(device.text_of(source), options)
     assert not said, f"{source} {defines}: {said}"
     return code
@@ -26,7 +30,7 @@ def compiled(source, card, **defines):
 
 def defines_of(tile, math="fp32", vec=1, real="float"):
     shape = {"BM": tile.rows, "BN": tile.columns, "WARPS_M": tile.down, "WARPS_N": tile.across}
-    return shape | {"MATH": conv.MATHS[math], "VEC": vec, "real": real}
+    return shape | {"MATH": conv.MATHS[math], "VEC_C": vec, "VEC_K": 1, "real": real}
 
 
 @pytest.mark.parametrize("card", CARDS)

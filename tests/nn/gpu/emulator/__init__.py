@@ -9,6 +9,7 @@ between two fences), reads nothing that was not written (fresh memory is NaN), a
 threads run (``backwards`` reverses it). What it cannot: speed, alignment, and what NVIDIA's compiler makes of the text.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -182,6 +183,12 @@ class Emulator:
 
     def contiguous(self, array: CardArray) -> CardArray:
         return array if array.flags.c_contiguous else _done(lambda: array.view(np.ndarray), None)
+
+    def address(self, array: CardArray) -> int:
+        return array.ctypes.data
+
+    def guard(self) -> Any:
+        return contextlib.nullcontext()
 
     def write(self, array: CardArray, host: np.ndarray) -> None:
         _no_recording("write")
