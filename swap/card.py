@@ -49,7 +49,7 @@ class CardStep:
         self.scale = LossScale(used=modes.precision() == "fp16")
         self._now = device.zeros(3, np.float32)
         self._flag = device.zeros(1, np.int32)
-        self._losses = [device.zeros((), np.float32) for _ in SIDES]
+        self._results = device.zeros(3, np.float32)  # both losses and the flag: read at once
         self._returns: Any = None
         self._recorded = Recorded(self._body)
 
@@ -75,15 +75,15 @@ class CardStep:
             else:
                 with device.guard():
                     self._body()
-            losses = tuple(float(device.download(loss)) for loss in self._losses)
-            good = not device.download(self._flag)[0]
+            *losses, bad = device.download(self._results).tolist()
+            good = not bad
             again = self.scale.after(good)
             if again:
                 self._recorded.forget()  # the scale is a number of its kernels
             if good:
                 self.optimizer.steps = number
             if good or not again:
-                return losses, good
+                return tuple(losses), good
 
     def launch_alone(self) -> None:
         """What the card does in a step, and nothing of the host's: for measuring."""
@@ -108,9 +108,9 @@ class CardStep:
             match_strength=self._match_strength,
             loss_scale=self.scale.value,
         )
-        for kept, loss in zip(self._losses, losses.values(), strict=True):
-            kept[...] = loss
         look_for_infinities(arena.grads, self._flag)
+        for place, result in enumerate((*losses.values(), self._flag)):
+            self._results[place : place + 1] = result
         adam_arena(
             arena.values,
             arena.grads,

@@ -9,9 +9,9 @@ from bench import gpu
 from nn.backend import why_no_gpu
 from nn.gpu import modes
 from tests.conftest import REPOSITORY
-from tests.nn.gpu.conftest import card
+from tests.nn.gpu.conftest import card, emulated
 
-__all__ = ["card"]
+__all__ = ["card", "emulated"]
 
 
 @pytest.mark.skipif(why_no_gpu() == "", reason="there is a GPU")

@@ -8,7 +8,7 @@ from nn.gpu import conv, device
 from tests.nn.gpu.nvrtc import compile_source, nvrtc
 
 CARDS = ("sm_80", "sm_86", "sm_89", "sm_90")
-SOURCES = sorted(f.name for f in device.FOLDER.glob("*.cu"))
+SOURCES = [*sorted(f.name for f in device.FOLDER.glob("*.cu")), "../../swap/data/warp.cu"]
 TILES = {"large": conv.LARGE, "small": conv.SMALL, "tall": conv.TALL}
 
 pytestmark = pytest.mark.skipif(

@@ -8,7 +8,7 @@ from tests.nn.gpu.emulator import Emulator, rounded
 
 
 @pytest.fixture
-def kernel(card, tmp_path):
+def kernel(emulated, tmp_path):
     """A kernel of one's own: kernel(text, size) launches ``k(const float* x, float* y)``, one block, and gives y."""
 
     def run(body, x, size, *, backwards=False, block=64):
@@ -43,7 +43,7 @@ def test_what_is_written_beside_an_array_is_found(kernel):
         kernel("y[threadIdx.x + 1] = 0;", X, 64)
 
 
-def test_what_was_never_written_is_no_number(card):
+def test_what_was_never_written_is_no_number(emulated):
     assert np.isnan(device.download(device.empty(5, np.float32))).all()
 
 
@@ -52,13 +52,13 @@ def test_a_barrier_that_some_threads_pass_by_is_found(kernel):
         kernel("if (threadIdx.x < 40) __syncthreads();", X, 64)
 
 
-def test_arguments_of_another_size_are_refused(card):
+def test_arguments_of_another_size_are_refused(emulated):
     y = device.zeros(4, np.float32)
     with pytest.raises(AssertionError, match="other arguments"):
         device.launch("ends.cu", "fill", 1, 64, (y, y, 4, 4), real="float")
 
 
-def test_arrays_of_card_and_host_do_not_mix(card):
+def test_arrays_of_card_and_host_do_not_mix(emulated):
     y = device.zeros(4, np.float32)
     with pytest.raises(TypeError, match="host"):
         y + np.ones(4, np.float32)

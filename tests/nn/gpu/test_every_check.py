@@ -1,4 +1,4 @@
-"""Everything that ``nn check --backend gpu`` checks, on the emulated card: the kernels' own text, in small shapes."""
+"""Everything that ``nn check --backend gpu`` checks, and what holds in every precision: the kernels' own text."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ SHARED += [(s, "fp32") for s in SPECS if s.kind in ("layer", "loss") and s not i
 
 
 @pytest.mark.parametrize(("spec", "precision"), SHARED, ids=lambda v: getattr(v, "name", v))
-def test_no_number_depends_on_the_order_of_threads(card, spec, precision):
+def test_no_number_depends_on_the_order_of_threads(emulated, spec, precision):
     """Threads and blocks in the opposite order: a barrier that is missing, or a place written twice, would show."""
     for sample in (light(spec) if spec in PRODUCTS else spec.samples)[::2]:
         runs = []

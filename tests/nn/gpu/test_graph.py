@@ -34,7 +34,7 @@ def test_what_was_recorded_runs_again_with_what_lies_on_the_card_by_then(card, r
     assert len(runs) == 4
 
 
-def test_a_recorded_step_may_not_wait_for_the_card(card):
+def test_a_recorded_step_may_not_wait_for_the_card(emulated):
     """As a card would refuse it: the emulator does, too."""
     x = device.zeros(3, np.float32)
     with pytest.raises(AssertionError, match="download while"):

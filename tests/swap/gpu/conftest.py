@@ -1,5 +1,5 @@
-"""The emulated card, for the swapper."""
+"""The cards of tests/nn/gpu, for the swapper."""
 
-from tests.nn.gpu.conftest import card
+from tests.nn.gpu.conftest import card, emulated
 
-__all__ = ["card"]
+__all__ = ["card", "emulated"]

@@ -129,10 +129,10 @@ def test_a_step_that_overflows_is_made_again_with_a_smaller_scale(card, sets):
     model.to("gpu")
     with modes.using(precision="fp16"):
         step = CardStep(model, adam, batches, None)
-        step.scale.value = 2.0**36  # beyond what float16 can hold
+        step.scale.value = 2.0**33  # beyond what float16 can hold
         _, good = step.step(step.draw(0), 1e-3)
     assert good
-    assert step.scale.value < 2.0**36
+    assert step.scale.value < 2.0**33
     assert adam.steps == 1
     assert np.isfinite(host(adam.arena.values)).all()
 
