@@ -37,6 +37,7 @@ import numpy as np
 from bench.rivals import answer, answers, has_torch, json_file, preset_name, size_of
 
 PRECISIONS = ("fp32", "tf32", "fp16")
+WAYS = ("implicit", "pipelined", "im2col")
 RIVALS = ("torch eager", "torch compile", "torch graphs")
 WARM, RUNS = 5, 20
 RESULTS = Path(__file__).parent / "results"
@@ -277,10 +278,10 @@ def layers_main(argv: list[str]) -> int:
     """``bench layers --backend gpu``."""
     parser = _parser("layers")
     parser.add_argument("--preset", type=preset_name, default="original")
-    parser.add_argument("--ways", nargs="+", choices=["implicit", "im2col"], default=["implicit"])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:2]))
     options = parser.parse_args(argv)
     if options.worker:
-        make = our_layers if options.worker in ("implicit", "im2col") else rival_layers
+        make = our_layers if options.worker in WAYS else rival_layers
         times = make(options.preset, options.batch, options.precisions[0], options.worker)
         answer(lambda: {name: run() for name, run in times.items()})
         return 0

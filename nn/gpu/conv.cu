@@ -19,7 +19,8 @@
 // VEC_C, VEC_K: 1 where C, or K, is a multiple of 4 and the arrays begin at multiples of 16 bytes: then four channels are one
 // load. With three channels on one side, the other side's loads are whole still.
 //
-// Versions: this is the second. The first, im2col.cu, writes the matrix of patches and leaves the product to cuBLAS.
+// Versions. The first, im2col.cu, writes the matrix of patches and leaves the product to cuBLAS. The second is this. The third
+// is this with PIPELINED: for TF32 with whole channels, copies into shared memory run two steps ahead (tile.cuh).
 
 #include "ptx.cuh"
 #include "tile.cuh"
@@ -61,6 +62,8 @@ struct Patches {
     bool inside = (unsigned)r < (unsigned)h && (unsigned)s < (unsigned)w;
     return inside ? row.start + ((long long)r * w + s) * c + channel : 0;
   }
+  __device__ const real* where(const Row& row, const At& at) const { return place(row, at.r, at.s, at.c); }
+  __device__ const real* some() const { return x; }
   __device__ real one(const Row& row, int d) const {
     if (d >= depth) return 0;
     int tap = d / c;
@@ -88,9 +91,13 @@ struct Lines {
 
   __device__ Row row(int r) const { return r; }
   __device__ At at(int d) const { return d; }
+  __device__ const real* where(Row r, At d) const {
+    return d < last && r < size ? m + (long long)d * size + r : 0;
+  }
+  __device__ const real* some() const { return m; }
   __device__ Four load(Row r, At d) const {
-    if (d >= last || r >= size) return zero();
-    const real* from = m + (long long)d * size + r;
+    const real* from = where(r, d);
+    if (!from) return zero();
     if (VEC) return *(const Four*)from;
     Four found = {from[0], r + 1 < size ? from[1] : 0, r + 2 < size ? from[2] : 0, r + 3 < size ? from[3] : 0};
     return found;
@@ -114,6 +121,8 @@ struct Turned {
     int i = i0 + sh * (tap / v_taps), j = j0 + sw * (tap % v_taps);
     return w + ((long long)(i * kw + j) * c + r) * k + d % k;
   }
+  __device__ const real* where(Row r, At d) const { return r >= 0 && d < depth ? place(r, d) : 0; }
+  __device__ const real* some() const { return w; }
   __device__ real one(Row r, int d) const { return r >= 0 && d < depth ? *place(r, d) : 0; }
   __device__ Four load(Row r, At d) const {
     if (VEC) return r >= 0 && d < depth ? *(const Four*)place(r, d) : zero();
@@ -158,6 +167,8 @@ struct Places {
     bool inside = (unsigned)r < (unsigned)h && (unsigned)s < (unsigned)w;
     return inside ? at.start + ((long long)r * w + s) * c + row.c[e] : 0;
   }
+  __device__ const real* where(const Row& row, const At& at) const { return place(row, at, 0); }
+  __device__ const real* some() const { return x; }
   __device__ Four load(const Row& row, const At& at) const {
     if (VEC) {
       const real* from = place(row, at, 0);

@@ -36,6 +36,7 @@ class Tile(NamedTuple):
 
 
 LARGE, SMALL, TALL = Tile(128, 128, 2, 4), Tile(64, 64, 2, 2), Tile(128, 32, 4, 1)
+WORDS, STAGES = 16, 3  # as in tile.cuh
 MATHS = {"fp32": 0, "tf32": 1, "fp16": 2}
 
 
@@ -198,19 +199,33 @@ def _launch(
     read: tuple[Array, ...],
 ) -> None:
     c, k = cache.w.shape[2:]
-    whole = device.aligned(*read)
+    whole, math = device.aligned(*read), MATHS[_precision(cache)]
+    vec_c, vec_k = c % 4 == 0 and whole, k % 4 == 0 and whole
+    ahead = modes.way() == "pipelined" and math == MATHS["tf32"] and vec_c and vec_k
     device.launch(
         "conv.cu",
         kernel,
         grid,
         tile.threads,
         args,
+        shared=_room(kernel, tile) if ahead else 0,
         real=device.real(cache.x.dtype),
         BM=tile.rows,
         BN=tile.columns,
         WARPS_M=tile.down,
         WARPS_N=tile.across,
-        MATH=MATHS[_precision(cache)],
-        VEC_C=int(c % 4 == 0 and whole),
-        VEC_K=int(k % 4 == 0 and whole),
+        MATH=math,
+        VEC_C=int(vec_c),
+        VEC_K=int(vec_k),
+        PIPELINED=int(ahead),
     )
+
+
+def _room(kernel: str, tile: Tile) -> int:
+    """Bytes of shared memory of a pipelined product: STAGES pieces of both factors, laid out as tile.cuh says."""
+    by_rows = {"conv_forward": (True, False), "conv_dx": (True, True), "conv_dw": (False, False)}
+    words = (
+        size * (WORDS + 4) if rows else WORDS * (size + 8)
+        for size, rows in zip(tile[:2], by_rows[kernel], strict=True)
+    )
+    return 4 * STAGES * sum(words)

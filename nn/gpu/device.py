@@ -32,6 +32,7 @@ THREADS = 256  # of a block of a kernel that does one thing for each number
 COMPUTE_32F = {"fp32": 68, "tf32": 77, "fp16": 74}
 COMPUTE_64F = 70
 GEMM_DEFAULT = -1
+FREE_SHARED = 48 * 2**10  # bytes of shared memory that a launch gets without asking
 MOST_BLOCKS = 4096  # of such a kernel; each thread then takes several numbers
 
 NO_GPU = "there is no GPU on this machine; choose --device cpu"
@@ -62,6 +63,7 @@ class Machine(Protocol):
         block: int,
         args: Sequence[Any],
         options: tuple[str, ...],
+        shared: int,
     ) -> None: ...
     def product(
         self,
@@ -141,6 +143,7 @@ class Card:
         block: int,
         args: Sequence[Any],
         options: tuple[str, ...],
+        shared: int,
     ) -> None:
         key = (source, kernel, options)
         if key not in self._kernels:
@@ -150,7 +153,9 @@ class Card:
                     code=text_of(source), options=given, backend="nvrtc"
                 )
             self._kernels[key] = self._modules[source, options].get_function(kernel)
-        self._kernels[key](grid, (block, 1, 1), tuple(args))
+            if shared > FREE_SHARED:
+                self._kernels[key].max_dynamic_shared_size_bytes = shared
+        self._kernels[key](grid, (block, 1, 1), tuple(args), shared_mem=shared)
 
     def product(
         self,
@@ -351,12 +356,14 @@ def launch(
     block: int,
     args: Sequence[Any],
     *,
+    shared: int = 0,
     contracts: bool = True,
     **defines: Any,
 ) -> None:
     """Starts a kernel of ``source``, a file of this folder, compiled with -Dname=value for each of ``defines``.
 
-    contracts=False: no product and sum are joined into one instruction, which rounds once instead of twice.
+    shared: bytes of DYNAMIC_SHARED. contracts=False: no product and sum are joined into one instruction, which would round
+    once instead of twice.
 
     args: arrays of the card, whole numbers (int in the kernel), NumPy scalars (their own type), None (a null pointer).
     A grid with a side of 0 starts nothing.
@@ -368,7 +375,7 @@ def launch(
     options = tuple(f"-D{name}={value}" for name, value in sorted(defines.items()))
     if not contracts:
         options += ("--fmad=false",)
-    machine().launch(source, kernel, full, block, [_argument(a) for a in args], options)
+    machine().launch(source, kernel, full, block, [_argument(a) for a in args], options, shared)
 
 
 def _argument(value: Any) -> Any:

@@ -9,6 +9,7 @@ Arrays stay float32 in each; float64 arrays are multiplied in float64, whatever 
 ``precision="exact"`` is computed in fp32. The setting is the process's.
 
     implicit   patches are gathered inside the product (conv.cu)
+    pipelined  the same; for TF32 with whole channels, copied into shared memory two steps ahead (tile.cuh)
     im2col     a matrix of patches is written, and cuBLAS multiplies it (im2col.cu)
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PRECISIONS = ("fp32", "tf32", "fp16")
-WAYS = ("implicit", "im2col")
+WAYS = ("implicit", "pipelined", "im2col")
 _now = {"precision": "fp32", "way": "implicit"}
 
 

@@ -3,6 +3,9 @@
 //   tf32(x)              float32 rounded to TF32 (8 bits of exponent, 10 of fraction), in the bits of a float32
 //   half2(low, high)     two float32 rounded to float16, in one word
 //   mma_tf32, mma_half   c (16 x 8, float32) += a (16 x 8 words) b (8 words x 8), by all 32 lanes of a warp together
+//   copy_async           16 bytes from global into shared memory, or zeros, past all registers; copy_commit closes a group of
+//                        such copies, copy_wait<N> waits until all but the last N groups of this thread have arrived
+//   DYNAMIC_SHARED       declares the shared memory whose size the launch names
 //
 // A word holds one number of TF32 or two of float16 that follow each other along the sum. With lane = 4 g + t, each lane
 // holds of a the words (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4), of b the words (t, g), (t + 4, g), and of c the
@@ -11,6 +14,21 @@
 // The tests compile the same sources for a CPU, with another file of this name, which computes the same.
 
 typedef unsigned int word;
+
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool there) {
+  unsigned at = (unsigned)__cvta_generic_to_shared(to);
+  int bytes = there ? 16 : 0;  // of the 16; the rest are zeros
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+template <int N>
+__device__ __forceinline__ void copy_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
 
 __device__ __forceinline__ word tf32(float x) {
   word bits;

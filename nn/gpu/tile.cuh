@@ -14,6 +14,11 @@
 //   at(d)     what can be known of depth d, or d .. d + 3
 //   load(row, at)   the four numbers, 0 where there are none
 //
+//   where(row, at)  where the four numbers lie, null where there are none; for PIPELINED alone
+//
+// PIPELINED (with MATH 1, where four numbers are one load): factors go from global into shared memory by copies that pass no
+// register, STAGES - 1 steps ahead, and are rounded as they are read from there. One barrier a step.
+//
 // In shared memory the words lie as they came: [row][word] with 4 words of padding, or [word][row] with 8: then the lanes
 // of a warp, which read words (g, t), meet all 32 banks. MATH 0 keeps [depth][row], so that four rows are one load.
 
@@ -30,7 +35,8 @@ struct alignas(16) Four {
 #define PACK 1
 #endif
 #define WORDS 16  // of the sum in a step
-#if MATH == 0
+#define STAGES 3
+#if MATH == 0 || PIPELINED
 typedef real Stored;
 #else
 typedef word Stored;
@@ -104,6 +110,18 @@ struct Loader {
     }
   }
 
+#if PIPELINED
+  __device__ void bring(Stored* to, int depth) const {
+    typename Factor::At at = factor.at(depth + 4 * beside);
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+      int line = first + i * APART;
+      const real* from = by_rows ? factor.where(rows[by_rows ? i : 0], at) : factor.where(rows[0], factor.at(depth + line));
+      copy_async(to + line * LINE + 4 * beside, from ? from : factor.some(), from != 0);
+    }
+  }
+#endif
+
   struct alignas(16) Words {
     word x, y, z, w;
   };
@@ -112,9 +130,16 @@ struct Loader {
   };
 
   // Word w of the step, of row r of the tile.
-  __device__ static const Stored& read(const Stored* from, int r, int w) {
-    return by_rows && MATH != 0 ? from[r * LINE + w] : from[w * LINE + r];
+#if MATH != 0
+  __device__ static word read(const Stored* from, int r, int w) {
+    Stored found = by_rows ? from[r * LINE + w] : from[w * LINE + r];
+#if PIPELINED
+    return tf32(found);
+#else
+    return found;
+#endif
   }
+#endif
 };
 
 #if MATH == 0
@@ -224,6 +249,37 @@ struct Sums {
 
 #endif
 
+#if PIPELINED
+
+template <class FactorA, class FactorB, class Out>
+__device__ void multiply(const FactorA& fa, const FactorB& fb, Out& out, int row, int column, int from, int to) {
+  typedef Loader<FactorA, BM> A;
+  typedef Loader<FactorB, BN> B;
+  DYNAMIC_SHARED(memory);
+  Stored *a = (Stored*)memory, *b = a + STAGES * A::ROOM;
+  A left(fa, row);
+  B right(fb, column);
+  Sums sums;
+  sums.clear();
+  int steps = from < to ? (to - from + DEPTH - 1) / DEPTH : 0;
+  for (int step = 0; step < STAGES - 1; step++) {
+    if (step < steps) left.bring(a + step * A::ROOM, from + step * DEPTH), right.bring(b + step * B::ROOM, from + step * DEPTH);
+    copy_commit();  // a group for each step, empty ones too, so that they can be counted
+  }
+  for (int step = 0; step < steps; step++) {
+    copy_wait<STAGES - 2>();
+    __syncthreads();  // the step has arrived for all, and all are done with the one before
+    int next = step + STAGES - 1, place = next % STAGES;
+    if (next < steps) left.bring(a + place * A::ROOM, from + next * DEPTH), right.bring(b + place * B::ROOM, from + next * DEPTH);
+    copy_commit();
+    place = step % STAGES;
+    sums.template add<A, B>(a + place * A::ROOM, b + place * B::ROOM);
+  }
+  sums.give(out, row, column);
+}
+
+#else
+
 // The tile at (row, column): the sum over the depths from .. to - 1 goes to `out`.
 template <class FactorA, class FactorB, class Out>
 __device__ void multiply(const FactorA& fa, const FactorB& fb, Out& out, int row, int column, int from, int to) {
@@ -250,3 +306,5 @@ __device__ void multiply(const FactorA& fa, const FactorB& fb, Out& out, int row
   }
   sums.give(out, row, column);
 }
+
+#endif

@@ -30,7 +30,13 @@ def compiled(source, card, **defines):
 
 def defines_of(tile, math="fp32", vec=1, real="float"):
     shape = {"BM": tile.rows, "BN": tile.columns, "WARPS_M": tile.down, "WARPS_N": tile.across}
-    return shape | {"MATH": conv.MATHS[math], "VEC_C": vec, "VEC_K": 1, "real": real}
+    return shape | {
+        "MATH": conv.MATHS[math],
+        "VEC_C": vec,
+        "VEC_K": 1,
+        "real": real,
+        "PIPELINED": 0,
+    }
 
 
 @pytest.mark.parametrize("card", CARDS)
@@ -50,6 +56,14 @@ def test_a_source_compiles(source, card):
 def test_every_tile_in_every_precision_compiles(tile, math, vec):
     """As PTX, which every card's assembler takes, and which is quicker made."""
     assert compiled("conv.cu", "compute_80", **defines_of(TILES[tile], math, vec))
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("tile", TILES)
+def test_the_pipelined_product_compiles(tile, card):
+    defines = defines_of(TILES[tile], "tf32") | {"PIPELINED": 1}
+    code = compiled("conv.cu", card, **defines)
+    assert b"conv_dw" in code
 
 
 def test_what_does_not_compile_is_told():

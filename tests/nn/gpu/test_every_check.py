@@ -16,7 +16,7 @@ from tests.nn.gpu.emulator import Emulator
 SPECS = [s for s in REGISTRY.values() if s.kind != "model"]
 ROWS = [(s, c) for s in SPECS for c in checks_of(s, "gpu")]
 PRODUCTS = [REGISTRY[name] for name in ("Conv2d", "ConvBlock", "Dense")]
-INEXACT = [(p, w) for p in ("tf32", "fp16") for w in modes.WAYS]
+INEXACT = [("tf32", way) for way in modes.WAYS] + [("fp16", "implicit"), ("fp16", "im2col")]
 # Of a sum of products of factors with 11 significant bits, relative to the largest entry: 2^-11 each, and they average
 # out.
 ROUNDED = 2e-3
@@ -87,9 +87,12 @@ def test_no_number_depends_on_the_order_of_threads(emulated, spec, precision):
             assert identical(name, runs[1][name], np.asarray(first)).within(0), name
 
 
-@pytest.mark.parametrize("precision", modes.PRECISIONS)
+@pytest.mark.parametrize(
+    ("precision", "way"),
+    [*((p, "implicit") for p in modes.PRECISIONS), ("tf32", "pipelined")],
+)
 @pytest.mark.parametrize("tile", ["LARGE", "TALL"])
-def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision):
+def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision, way):
     """Whole tiles and cut ones, shorter and longer than a step of the sum, by the tile that is chosen elsewhere."""
     monkeypatch.setattr(conv, "choose", lambda rows, columns, dtype: getattr(conv, tile))
     for c, k, kernel, size, stride in (
@@ -99,7 +102,7 @@ def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision)
         sample = Sample(options | {"padding": (1, 0, 2, 1)}, (2, size, size + 1, c))
         case = make_case(REGISTRY["Conv2d"], sample, dtype=np.float32, integers=True)
         book = outcome(case)
-        with modes.using(precision=precision):
+        with modes.using(precision=precision, way=way):
             found = outcome(case.to(backend="gpu"))
         for name, expected in book.items():
             finding = identical(name, found[name], expected)

@@ -202,7 +202,9 @@ class Emulator:
         block: int,
         args: Sequence[Any],
         options: tuple[str, ...],
+        shared: int,
     ) -> None:
+        assert shared <= 99 * 2**10  # of sm_86 and sm_89, the least of all that are promised
         assert grid[0] < 2**31
         assert max(grid[1:]) < 2**16
         assert block <= 1024

@@ -14,6 +14,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <vector>
+
 #define __global__
 #define __device__
 #define __host__
@@ -117,7 +119,31 @@ static void run_warp(int first, int last, bool backwards) {
   }
 }
 
+// Copies that a thread has asked for and not yet waited for; one without a place closes a group.
+struct Copy {
+  void* to;
+  const void* from;
+  bool there;
+};
+static std::vector<Copy> copies[MOST];
+static unsigned char dynamic_shared[160 * 1024] __attribute__((aligned(128)));
+
+static void arrive(int but) {
+  std::vector<Copy>& mine = copies[now];
+  int groups = 0, first = 0;
+  for (const Copy& c : mine) groups += c.to == 0;
+  for (; groups > but; first++) {
+    const Copy& c = mine[first];
+    if (c.to == 0) groups--;
+    else if (c.there) memcpy(c.to, c.from, 16);
+    else memset(c.to, 0, 16);
+  }
+  mine.erase(mine.begin(), mine.begin() + first);
+}
+
 static void run_block(bool backwards) {
+  memset(dynamic_shared, 0xff, sizeof dynamic_shared);
+  for (int t = 0; t < MOST; t++) copies[t].clear();
   int threads = blockDim.x * blockDim.y * blockDim.z, warps = (threads + 31) / 32;
   idle_count = 0;
   for (int i = MOST - 1; i >= 0; i--) idle[idle_count++] = i;

@@ -2,6 +2,16 @@
 
 typedef unsigned int word;
 
+#define DYNAMIC_SHARED(name) unsigned char* name = emulator::dynamic_shared
+
+// A copy happens as late as it may: when its group is waited for. So a wait that is missing shows.
+inline void copy_async(void* to, const void* from, bool there) {
+  emulator::copies[emulator::now].push_back({to, from, there});
+}
+inline void copy_commit() { emulator::copies[emulator::now].push_back({0, 0, false}); }
+template <int N>
+inline void copy_wait() { emulator::arrive(N); }
+
 inline float float_of(word bits) {
   float x;
   memcpy(&x, &bits, 4);
