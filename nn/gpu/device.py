@@ -226,10 +226,11 @@ class Card:
                 graph = stream.end_capture()
 
         def run() -> None:
-            # What was written for this run has to have arrived: the two streams know nothing of each other.
+            # What was written for this run has to have arrived, and what is read after it waits: the two streams know
+            # nothing of each other.
             stream.wait_event(cupy.cuda.get_current_stream().record())
             graph.launch(stream)
-            stream.synchronize()
+            cupy.cuda.get_current_stream().wait_event(stream.record())
 
         run.keeps = (pool, graph, stream)
         return run
@@ -362,9 +363,8 @@ def launch(
 ) -> None:
     """Starts a kernel of ``source``, a file of this folder, compiled with -Dname=value for each of ``defines``.
 
-    shared: bytes of DYNAMIC_SHARED. contracts=False: no product and sum are joined into one instruction, which would round
-    once instead of twice.
-
+    shared: bytes of DYNAMIC_SHARED. contracts=False: no product and sum are joined into one instruction, which would
+    round once instead of twice.
     args: arrays of the card, whole numbers (int in the kernel), NumPy scalars (their own type), None (a null pointer).
     A grid with a side of 0 starts nothing.
     """

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 import nn
+import swap.specs  # noqa: F401 - registers the model
 from nn.backend import host
+from nn.check import TOLERANCE, models
 from nn.gpu import device, modes
+from nn.layer import REGISTRY
 from swap.card import CardStep
 from swap.data import Augmentation, Batches, ColourMatch, FaceSet
 from swap.data.card import CardBatches, softened
@@ -147,3 +150,10 @@ def test_a_model_on_the_card_swaps_pictures_of_the_host(card, rng):
     assert model.encode(faces, "a").shape == (2, 8, 8, 16)
     again = model.to("cpu").swap(faces, "a", "b")
     np.testing.assert_array_equal(again, expected)
+
+
+def test_the_derivative_of_the_whole_model_is_right_on_the_card(card):
+    """As ``nn check TwoDecoders --backend gpu`` has it, for the smallest preset, and to its tolerance."""
+    spec = REGISTRY["TwoDecoders"]
+    for finding in models.directions(spec, spec.samples[0], "gpu", 0):
+        assert finding.within(TOLERANCE), finding.sentence()
