@@ -4,8 +4,7 @@
     card    faces --warp.cu--> batch --model--> losses, gradients --Adam--> weights
     host    losses, and whether every gradient is a number  <--  one small array
 
-The arithmetic is that of ``Trainer.step``. Round trips and matched codes (the recipe ``alike``) look at numbers on the
-host in between, so with them the step is launched kernel by kernel; everything else is the same.
+The arithmetic is that of ``Trainer.step``. A step with round trips is another step than one without, and recorded anew.
 """
 
 from typing import Any
@@ -18,7 +17,7 @@ from nn.gpu.graph import LossScale, Recorded
 from nn.gpu.optim import adam_arena, look_for_infinities, numbers_now
 from swap.data import Batches
 from swap.data.card import CardBatches, Drawn
-from swap.match import CodeMatch
+from swap.match import CodeMatch, share_at
 from swap.model import SIDES, SwapModel
 
 
@@ -47,7 +46,7 @@ class CardStep:
         self._weight = None if weight is None else device.upload(np.broadcast_to(weight, shape))
         self._match, self._match_strength = match, match_strength
         self.scale = LossScale(used=modes.precision() == "fp16")
-        self._now = device.zeros(3, np.float32)
+        self._now = device.zeros(4, np.float32)  # what optim.cu reads, and the share of the moments
         self._flag = device.zeros(1, np.int32)
         self._results = device.zeros(3, np.float32)  # both losses and the flag: read at once
         self._returns: Any = None
@@ -62,19 +61,17 @@ class CardStep:
     ) -> tuple[tuple[float, float], bool]:
         """One step: the losses of A and B, and whether every gradient was a number."""
         self.batches.send(drawn)
-        self._returns = None if returns is None else device.upload(returns)
+        self._set_returns(returns)
         number = self.optimizer.steps + 1
         betas = (self.optimizer.beta1, self.optimizer.beta2)
+        moments = self._moments()
         while True:
             now = numbers_now(
                 np.float32, rate, step=number, betas=betas, loss_scale=self.scale.value
             )
-            device.write(self._now, now)
-            if self._match is None and self._returns is None:
-                self._recorded()
-            else:
-                with device.guard():
-                    self._body()
+            share = 1.0 if self._match is None else share_at(int(self._match.steps[0]) + 1)
+            device.write(self._now, np.append(now, np.float32(share)))
+            self._recorded()
             *losses, bad = device.download(self._results).tolist()
             good = not bad
             again = self.scale.after(good)
@@ -82,8 +79,27 @@ class CardStep:
                 self._recorded.forget()  # the scale is a number of its kernels
             if good:
                 self.optimizer.steps = number
+                if self._match is not None:
+                    self._match.steps += 1
             if good or not again:
                 return tuple(losses), good
+            for array, before in moments:
+                array[...] = before
+
+    def _moments(self) -> list[tuple[Any, Any]]:
+        """The running moments and copies of them, for a step that is made again; none where no step can be."""
+        if self._match is None or not self.scale.used:
+            return []
+        arrays = [*self._match.mean.values(), *self._match.covariance.values()]
+        return [(array, array.copy()) for array in arrays]
+
+    def _set_returns(self, returns: np.ndarray | None) -> None:
+        """Writes which faces come back; where there were none, or are none now, the step is another one."""
+        if returns is not None and self._returns is not None and len(returns) == len(self._returns):
+            device.write(self._returns, returns)
+        elif returns is not None or self._returns is not None:
+            self._returns = None if returns is None else device.upload(returns)
+            self._recorded.forget()
 
     def launch_alone(self) -> None:
         """What the card does in a step, and nothing of the host's: for measuring."""
@@ -106,6 +122,7 @@ class CardStep:
             returns=self._returns,
             match=self._match,
             match_strength=self._match_strength,
+            match_share=self._now[3:],
             loss_scale=self.scale.value,
         )
         look_for_infinities(arena.grads, self._flag)

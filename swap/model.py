@@ -155,6 +155,19 @@ def _apply(operation: np.ufunc, pictures: np.ndarray, one: np.ndarray) -> np.nda
     return operation(pictures, one, out=out)
 
 
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts one after the other."""
+    if not on_gpu(parts[0]):
+        return np.concatenate(parts)
+    # CuPy's concatenate may send addresses from the host, which a recorded step must not.
+    out = memory.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype, parts[0])
+    start = 0
+    for part in parts:
+        out[start : start + len(part)] = part
+        start += len(part)
+    return out
+
+
 class SwapModel(nn.Layer):
     """One encoder and any number of decoders, by the name of the side.
 
@@ -267,11 +280,12 @@ class SwapModel(nn.Layer):
         returns: np.ndarray | None = None,
         match: CodeMatch | None = None,
         match_strength: float = 0.0,
+        match_share: np.ndarray | None = None,
         loss_scale: float = 1.0,
     ) -> dict[str, np.ndarray]:
         """``backpropagate`` of arrays that lie where the model computes; on the GPU nothing waits for the losses.
 
-        loss_scale: every gradient is multiplied by it.
+        loss_scale: every gradient is multiplied by it. match_share: see CodeMatch.gradient.
         """
         first = next(iter(batch))
         coming_back = 0 if returns is None else len(returns)
@@ -300,7 +314,7 @@ class SwapModel(nn.Layer):
         for side, (_, target) in batch.items():
             mine = wide[rows[side][0]]
             if back:
-                mine = np.concatenate([wide[part] for part in rows[side]])
+                mine = _joined([wide[part] for part in rows[side]])
             logits, cache = self.decoders[side].forward(mine)
             y, sigmoid_cache = self.sigmoid.forward(_apply(np.add, logits, self.looks[side].prior))
             count = len(target)
@@ -308,7 +322,7 @@ class SwapModel(nn.Layer):
             if back:
                 share = coming_back / count
                 _, returned = self._loss(y[count:], back[side], weight, loss_scale)
-                dy = np.concatenate([dy, share * returned])
+                dy = _joined([dy, share * returned])
             dmine = self.decoders[side].backward(self.sigmoid.backward(dy, sigmoid_cache), cache)
             done = 0
             for part in rows[side]:
@@ -317,7 +331,9 @@ class SwapModel(nn.Layer):
                 done += length
         dcode = self.from_code.backward(dwide, from_cache)
         if match is not None:
-            _, pull = match.gradient({side: code[parts[0]] for side, parts in rows.items()})
+            _, pull = match.gradient(
+                {side: code[parts[0]] for side, parts in rows.items()}, match_share
+            )
             for side, gradient in pull.items():
                 dcode[rows[side][0]] += match_strength * loss_scale * gradient
         self.to_code.backward(dcode, to_cache, need_dx=False)

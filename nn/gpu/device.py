@@ -53,7 +53,6 @@ class Machine(Protocol):
     def owns(self, array: Any) -> bool: ...
     def contiguous(self, array: Array) -> Array: ...
     def address(self, array: Array) -> int: ...
-    def guard(self) -> Any: ...
     def write(self, array: Array, host: np.ndarray) -> None: ...
     def launch(
         self,
@@ -239,11 +238,6 @@ class Card:
         return array.data.ptr
 
     @contextmanager
-    def guard(self) -> Iterator[None]:
-        with self._memory():
-            yield
-
-    @contextmanager
     def _memory(self) -> Iterator[None]:
         try:
             yield
@@ -343,11 +337,6 @@ def aligned(*arrays: Array) -> bool:
 def address(array: Array) -> int:
     """Where on the card it begins."""
     return machine().address(array)
-
-
-def guard() -> Any:
-    """``with guard():`` OutOfMemory is raised for what NumPy's functions ask of the card, too."""
-    return machine().guard()
 
 
 def launch(

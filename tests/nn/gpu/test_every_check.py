@@ -7,7 +7,9 @@ from nn.check import checks_of, describe, run_check
 from nn.check.case import make_case
 from nn.check.engine import TRANSCENDENTAL
 from nn.check.finding import compare, identical
+from nn.check.mutants import MUTANTS
 from nn.check.properties import outcome
+from nn.check.verdict import reject
 from nn.gpu import conv, device, modes
 from nn.layer import REGISTRY, Sample
 from tests.nn.check.test_every_check import KEPT
@@ -112,3 +114,11 @@ def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision,
 def test_transcendental_layers_are_the_only_ones_without_whole_numbers():
     exact = {s.name for s, c in ROWS if c.name == "integers"}
     assert exact | TRANSCENDENTAL | {"SGD", "Adam"} == {s.name for s in SPECS}
+
+
+def test_wrong_backwards_are_rejected_on_this_backend_too(emulated):
+    """Every eighth of the table; or a check might pass whatever the card computes."""
+    tried = [m for m in MUTANTS if "." not in m.of][::8]
+    assert len(tried) > 40
+    for mutant in tried:
+        assert reject(mutant, "gpu") is not None, f"{mutant.of} passed, although {mutant.name}"
