@@ -42,7 +42,7 @@ def defines_of(tile, math="fp32", vec=1, real="float"):
 @pytest.mark.parametrize("card", CARDS)
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_compiles(source, card):
-    for real in ("float", "double"):
+    for real in ("float", "double") if card == CARDS[0] else ("float",):
         code = compiled(source, card, **defines_of(conv.SMALL, real=real))
         kernels = re.findall(r'extern "C" __global__ void[^(]*?(\w+)\(', _plain(source))
         assert kernels
@@ -50,16 +50,16 @@ def test_a_source_compiles(source, card):
             assert kernel.encode() in code
 
 
-@pytest.mark.parametrize("vec", [0, 1])
+@pytest.mark.parametrize(("tile", "vec"), [*((tile, 1) for tile in TILES), ("small", 0)])
 @pytest.mark.parametrize("math", conv.MATHS)
-@pytest.mark.parametrize("tile", TILES)
 def test_every_tile_in_every_precision_compiles(tile, math, vec):
     """As PTX, which every card's assembler takes, and which is quicker made."""
     assert compiled("conv.cu", "compute_80", **defines_of(TILES[tile], math, vec))
 
 
-@pytest.mark.parametrize("card", CARDS)
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize(
+    ("tile", "card"), [("large", "sm_80"), ("large", "sm_90"), ("tall", "sm_86")]
+)
 def test_the_pipelined_product_compiles(tile, card):
     defines = defines_of(TILES[tile], "tf32") | {"PIPELINED": 1}
     code = compiled("conv.cu", card, **defines)
