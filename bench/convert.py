@@ -17,16 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.rivals import json_file, preset_name, size_of
+from bench.arguments import count, file_to_write, preset_name
+from bench.rivals import size_of
 
 
 def main(argv: list[str]) -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(prog="bench convert", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", type=preset_name, default="lite")
-    parser.add_argument("--frames", type=int, default=250)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=json_file)
+    parser.add_argument("--frames", type=count, default=250)
+    parser.add_argument("--rounds", type=count, default=3)
+    parser.add_argument("--json", type=file_to_write)
     options = parser.parse_args(argv)
     found = measure(options.preset, options.frames, options.rounds)
     for name, value in found.items():

@@ -41,6 +41,7 @@ import numpy as np
 os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")  # before Numba is imported
 
 import nn.checkpoint
+from bench.arguments import count
 from nn.checkpoint import CheckpointError, verify_checkpoint
 from nn.train import Budget
 from swap import saver, train
@@ -457,12 +458,12 @@ def torn(options: argparse.Namespace, place: Path, say: Callable[[str], None]) -
 def main(argv: list[str]) -> int:
     """Prints what was done and found; 1 if anything was lost or wrong."""
     parser = argparse.ArgumentParser(prog="bench crash", description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--steps", type=int, default=40, help="of a run")
+    parser.add_argument("--kills", type=count, default=300)
+    parser.add_argument("--steps", type=count, default=40, help="of a run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset", choices=[*PRESETS, "smallest"], default="tiny")
-    parser.add_argument("--failures", type=int, default=60, help="operations that fail in turn")
-    parser.add_argument("--blocks", type=int, default=10**9, help="at most so many torn places")
+    parser.add_argument("--failures", type=count, default=60, help="operations that fail in turn")
+    parser.add_argument("--blocks", type=count, default=10**9, help="at most so many torn places")
     parser.add_argument("--place", type=Path, help="where the runs are made; the system's own")
     parser.add_argument("--only", choices=["kills", "disk", "torn"])
     options = parser.parse_args(argv)

@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bench.arguments import count
 from swap.errors import UserError
 from swap.faces.align import CropDefinition, crop_matrix, paste, smooth_landmarks
 from swap.faces.detect import MODEL, quiet
@@ -98,8 +99,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench extract", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos")
-    parser.add_argument("--every", type=int, default=1, help="extract every n-th frame")
-    parser.add_argument("--psnr-every", type=int, default=5, help="put back every n-th frame")
+    parser.add_argument("--every", type=count, default=1, help="extract every n-th frame")
+    parser.add_argument("--psnr-every", type=count, default=5, help="put back every n-th frame")
     parser.add_argument("--jitter-frames", type=int, default=500, help="0 leaves that table out")
     options = parser.parse_args(argv)
     clips = sorted(p for p in options.clips.glob("*") if p.suffix.lower() in {".mp4", ".mov"})

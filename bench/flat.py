@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.arguments import file_to_write
 from nn.train import Budget
 from swap.convert import convert
 from swap.errors import UserError
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--frames", type=int, default=10_000, help="frames to convert; 0: none")
     parser.add_argument("--steps", type=int, default=0, help="steps to train; 0: none")
     parser.add_argument("--out", type=Path, default=Path("out/flat"))
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=file_to_write)
     options = parser.parse_args(argv)
     if options.frames < 0 or options.steps < 0 or options.frames + options.steps < 1:
         print("--frames and --steps are counts, and one of them must be above 0", file=sys.stderr)

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.arguments import count
 from nn import checkpoint
 from nn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, verify_checkpoint
 
@@ -399,7 +400,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="bench fuzz_checkpoint", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--count", type=count, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=2.0, help="longest time for one file")
     parser.add_argument("--keep", type=Path, help="folder for files that were handled wrongly")

@@ -34,7 +34,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.rivals import answer, answers, has_torch, json_file, preset_name, size_of
+from bench.arguments import count, file_to_write, preset_name
+from bench.rivals import answer, answers, has_torch, size_of
 
 PRECISIONS = ("fp32", "tf32", "fp16")
 WAYS = ("implicit", "pipelined", "im2col")
@@ -52,11 +53,11 @@ def on_gpu(argv: list[str]) -> bool:
 def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"bench {name}", description=__doc__.split("\n")[0])
     parser.add_argument("--backend", choices=["gpu"])
-    parser.add_argument("--batch", type=int, default=64, help="faces a side")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=count, default=64, help="faces a side")
+    parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--vs", choices=["torch"])
-    parser.add_argument("--json", type=json_file)
+    parser.add_argument("--json", type=file_to_write)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser
 
@@ -154,8 +155,8 @@ def step_macs(preset: str, batch: int) -> int:
     from bench.layers import layers
 
     macs = 0
-    for number, (name, layer, shape) in enumerate(layers(preset, batch)):
-        times = 2 if number == 0 else 3
+    for name, layer, shape, first in layers(preset, batch):
+        times = 2 if first else 3
         macs += times * layer.macs(shape) * (2 if name.startswith("decoder") else 1)
     return macs
 
@@ -332,7 +333,7 @@ def passes_of(preset: str, batch: int) -> dict[str, tuple[int, int]]:
     from bench.layers import layers
 
     found = {}
-    for number, (name, layer, shape) in enumerate(layers(preset, batch)):
+    for name, layer, shape, first in layers(preset, batch):
         flop = 2 * layer.macs(shape)
         numbers = {
             "x": int(np.prod(shape)),
@@ -340,7 +341,7 @@ def passes_of(preset: str, batch: int) -> dict[str, tuple[int, int]]:
             "w": layer.weight.size,
         }
         moved = 4 * sum(numbers.values())
-        for kind in ("forward", *(() if number == 0 else ("dx",)), "dw"):
+        for kind in ("forward", *(() if first else ("dx",)), "dw"):
             found[f"{name} {kind}"] = (flop, moved)
     return found
 
@@ -353,7 +354,7 @@ def our_layers(preset: str, batch: int, precision: str, way: str) -> dict[str, C
     modes.set_precision(precision)
     modes.set_way(way)
     rng, times = np.random.default_rng(0), {}
-    for number, (name, layer, shape) in enumerate(layers(preset, batch)):
+    for name, layer, shape, first in layers(preset, batch):
         layer.to("gpu")
         x = device.upload(rng.standard_normal(shape, np.float32))
         y, cache = layer.forward(x)
@@ -377,7 +378,7 @@ def our_layers(preset: str, batch: int, precision: str, way: str) -> dict[str, C
                 "dw": lambda dy=dy, s=saved, dw=dw: dense_backward(dy, s, dw, None, need_dx=False),
             }
         for kind, run in back.items():
-            if kind == "dw" or number:
+            if kind == "dw" or not first:
                 times[f"{name} {kind}"] = lambda run=run: _events(run)
     return times
 
@@ -396,7 +397,7 @@ def rival_layers(preset: str, batch: int, precision: str, _: str) -> dict[str, C
     def put(name: str, run: Callable[[], Any]) -> None:
         times[name] = lambda: _torch_events(run)
 
-    for number, (name, layer, shape) in enumerate(layers(preset, batch)):
+    for name, layer, shape, first in layers(preset, batch):
         if isinstance(layer, nn.Dense):
             x, w = (torch.randn(s, device="cuda", dtype=kind) for s in (shape, layer.weight.shape))
             b, dy = torch.zeros(w.shape[1], device="cuda", dtype=kind), torch.randn_like(x @ w)
@@ -420,7 +421,7 @@ def rival_layers(preset: str, batch: int, precision: str, _: str) -> dict[str, C
             )
 
         put(f"{name} forward", lambda x=x, w=w, b=b, s=s: torch.conv2d(x, w, b, s))
-        if number:
+        if not first:
             put(f"{name} dx", lambda back=back: back([True, False, False]))
         put(f"{name} dw", lambda back=back: back([False, True, False]))
     return times

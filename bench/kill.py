@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.arguments import count
 from nn.train import Budget
 from swap.stages import extract_faces, open_trainer
 from tests.swap.helpers import drawn_frames, tone_clip
@@ -37,9 +38,9 @@ def main(argv: list[str]) -> int:
     """Kills and continues; prints how often, and 1 where anything was lost or different."""
     parser = argparse.ArgumentParser(prog="python -m bench kill", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--times", type=int, default=50, help="kills of each command")
+    parser.add_argument("--times", type=count, default=50, help="kills of each command")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--frames", type=count, default=60)
     options = parser.parse_args(argv)
     rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory(prefix="latentface-kill-") as place:

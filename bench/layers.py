@@ -1,12 +1,17 @@
 """Each convolution and dense layer of a preset, forward and backward: milliseconds, GFLOP/s, error, beside PyTorch.
 
-    python -m bench layers [--preset lite] [--batch 16] [--rounds 7] [--vs torch] [--json FILE]
+    python -m bench layers [--presets lite] [--batch 16] [--rounds 7] [--vs torch] [--json FILE]
 
 A step's batch: the encoder sees both sides at once, a decoder its own. Backward is the gradient of the input, the
-weights and the bias together; GFLOP/s counts the multiplications and additions that the definition has (Winograd's
-way makes fewer). The error is the largest of y and all gradients in float32 against the reference in float64, relative
-to the largest entry. PyTorch's convolutions get pictures that are padded already, and its backward pass is called
-without its recording of gradients; of contiguous and channels_last the faster counts.
+weights and the bias together; of the first layer, whose input is no layer's output, that of weights and bias, as in
+training. GFLOP/s counts the multiplications and additions that the definition has, and Winograd's way makes fewer, so
+that the fraction of the ceiling may exceed 1: the ceiling is what the register tile (``nn/cpu/simd.py``) reaches on all
+threads with its numbers in the L1 cache, measured between the rounds. The error is the largest of y and all gradients
+in float32 against the reference in float64, relative to the largest entry.
+
+PyTorch's backward pass is called without its recording of gradients. Where a convolution pads more on one side than on
+the other, which PyTorch's does not do, its forward pass pads first and its backward pass cuts off, as in a network of
+PyTorch's. Of contiguous and channels_last the faster counts.
 
 With --backend gpu: on the card, see the top of bench/gpu.py.
 """
@@ -16,58 +21,48 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from bench import gpu
+from bench.arguments import count, file_to_write, preset_name
+from bench.ceiling import ceiling
 from bench.gpu import on_gpu
-from bench.rivals import KINDS, answer, answers, has_torch, json_file, preset_name, size_of
+from bench.rivals import KINDS, answer, answers, has_torch, size_of
+
+CEILING = "ceiling"
 
 
 def main(argv: list[str]) -> int:
     """Prints a table; 2 where torch is asked for and missing."""
     parser = argparse.ArgumentParser(prog="bench layers", description=__doc__.split("\n")[0])
-    parser.add_argument("--preset", type=preset_name, default="lite")
-    parser.add_argument("--batch", type=int, default=16, help="faces a side")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--presets", nargs="+", type=preset_name, default=["lite"])
+    parser.add_argument("--batch", type=count, default=16, help="faces a side")
+    parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--vs", choices=["torch"])
-    parser.add_argument("--json", type=json_file)
+    parser.add_argument("--json", type=file_to_write)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
     if on_gpu(argv):
         return gpu.layers_main(argv)
     options = parser.parse_args(argv)
     if options.worker:
         make = our_passes if options.worker == "ours" else torch_passes
-        passes = make(options.preset, options.batch, "last" in options.worker)
+        passes = make(options.presets[0], options.batch, "last" in options.worker)
         return answer(lambda: {name: timed(run) for name, run in passes.items()})
     if options.vs and not has_torch():
         return 2
     kinds = KINDS if options.vs else KINDS[:1]
-    command = ["layers", "--preset", options.preset, "--batch", str(options.batch)]
-    found = answers(command, kinds, options.rounds)
-    work = {}
-    for name, layer, shape in layers(options.preset, options.batch):
-        work |= {f"{name} forward": layer.macs(shape), f"{name} backward": 2 * layer.macs(shape)}
-    wrong = errors(options.preset, options.batch)
-    rows = []
-    for name in work:
-        times = {k: statistics.median(a[name] for a in found[k]) for k in kinds}
-        row = {
-            "pass": name,
-            "ours_ms": times["ours"],
-            "gflops": 2 * work[name] / times["ours"] / 1e6,
-        }
-        row |= {"error": wrong[name.rpartition(" ")[0]]}
+    rows = [
+        row for p in options.presets for row in compare(p, options.batch, options.rounds, kinds)
+    ]
+    for row in rows:
+        line = f"{row['preset']:8} {row['pass']:84} {row['ours_ms']:7.2f} ms {row['gflops']:6.0f} GFLOP/s "
+        line += f"({row['of_ceiling']:.2f} of the ceiling)  error {row['error']:.0e}"
         if options.vs:
-            row["torch_ms"] = min(times[k] for k in kinds[1:])
-            row["ratio"] = row["torch_ms"] / row["ours_ms"]
-        rows.append(row)
-        line = f"{name:44} {row['ours_ms']:7.2f} ms {row['gflops']:6.0f} GFLOP/s  error {row['error']:.0e}"
-        print(
-            line
-            + (f"  torch {row['torch_ms']:7.2f} ms  ratio {row['ratio']:.2f}" if options.vs else "")
-        )
+            line += f"  torch {row['torch_ms']:7.2f} ms  ratio {row['ratio']:.2f}"
+        print(line)
     if options.vs:
         ratios = [row["ratio"] for row in rows]
         print(f"ratio: median {statistics.median(ratios):.2f}, lowest {min(ratios):.2f}")
@@ -76,8 +71,31 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def layers(preset: str, batch: int) -> list[tuple[str, Any, tuple[int, ...]]]:
-    """(name, layer, shape of its input) of every convolution and dense layer, both decoders being one."""
+def compare(preset: str, batch: int, rounds: int, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Every pass of one preset: every kind in its own process, asked in turn."""
+    found = answers(["layers", "--presets", preset, "--batch", str(batch)], kinds, rounds)
+    ceiling = statistics.median(a.pop(CEILING) for a in found["ours"])
+    work = {}
+    for name, layer, shape, first in layers(preset, batch):
+        macs = layer.macs(shape)
+        work |= {f"{name} forward": macs, f"{name} backward": macs if first else 2 * macs}
+    wrong = errors(preset, batch)
+    rows = []
+    for name, macs in work.items():
+        times = {k: statistics.median(a[name] for a in found[k]) for k in kinds}
+        gflops = 2 * macs / times["ours"] / 1e6
+        row = {"preset": preset, "pass": name, "ours_ms": times["ours"], "gflops": gflops}
+        row |= {"of_ceiling": gflops / ceiling, "error": wrong[name.rpartition(" ")[0]]}
+        if len(kinds) > 1:
+            row["torch_ms"] = min(times[k] for k in kinds[1:])
+            row["ratio"] = row["torch_ms"] / row["ours_ms"]
+        rows.append(row)
+    return rows
+
+
+def layers(preset: str, batch: int) -> list[tuple[str, Any, tuple[int, ...], bool]]:
+    """(name, layer, shape of its input, whether it is the first) of every convolution and dense layer; both decoders
+    are one."""
     import nn
     from swap.model import SwapModel
 
@@ -89,13 +107,15 @@ def layers(preset: str, batch: int) -> list[tuple[str, Any, tuple[int, ...]]]:
             shape = (batch, *shape[1:])
         for _, layer in network.layers:
             if isinstance(layer, nn.Conv2d | nn.Dense):
-                found.append((f"{part} {layer!r} of {shape}", layer, shape))
+                found.append((f"{part} {layer!r} of {shape}", layer, shape, not found))
             shape = layer.out_shape(shape)
     return found
 
 
 def timed(run: Any) -> float:
-    """Milliseconds of the faster of two calls, after one to warm up."""
+    """Milliseconds of the faster of two calls, after one to warm up; GFLOP/s of the ceiling."""
+    if run is ceiling:
+        return ceiling()
     run()
     best = np.inf
     for _ in range(2):
@@ -108,13 +128,13 @@ def timed(run: Any) -> float:
 def our_passes(preset: str, batch: int, _: bool) -> dict[str, Any]:
     """Forward and backward of every layer."""
     rng = np.random.default_rng(0)
-    passes = {}
-    for name, layer, shape in layers(preset, batch):
+    passes = {CEILING: ceiling}
+    for name, layer, shape, first in layers(preset, batch):
         x = rng.standard_normal(shape, np.float32)
         y, cache = layer.forward(x)
         dy = rng.standard_normal(y.shape, np.float32)
-        passes[f"{name} forward"] = lambda layer=layer, x=x: layer.forward(x)
-        passes[f"{name} backward"] = lambda layer=layer, dy=dy, c=cache: layer.backward(dy, c)
+        passes[f"{name} forward"] = partial(layer.forward, x)
+        passes[f"{name} backward"] = partial(layer.backward, dy, cache, need_dx=not first)
     return passes
 
 
@@ -127,26 +147,53 @@ def torch_passes(preset: str, batch: int, channels_last: bool) -> dict[str, Any]
     torch.set_flush_denormal(True)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     passes = {}
-    for name, layer, shape in layers(preset, batch):
+    for name, layer, shape, first in layers(preset, batch):
         w, b = (torch.from_numpy(p.value.copy()) for p in (layer.weight, layer.bias))
         if isinstance(layer, nn.Dense):
             x, w = torch.rand(shape), w.T.contiguous()
             dy = torch.rand(shape[0], len(w))
-            passes[f"{name} forward"] = lambda x=x, w=w, b=b: torch.nn.functional.linear(x, w, b)
+            passes[f"{name} forward"] = partial(torch.nn.functional.linear, x, w, b)
             passes[f"{name} backward"] = lambda x=x, w=w, dy=dy: (dy @ w, dy.T @ x, dy.sum(0))
             continue
-        top, bottom, left, right = layer.pads(*shape[1:3])
-        size = (shape[0], shape[3], shape[1] + top + bottom, shape[2] + left + right)
-        x = torch.rand(size).to(memory_format=layout)
+        x = torch.rand(shape[0], shape[3], *shape[1:3]).to(memory_format=layout)
         w = w.permute(3, 2, 0, 1).contiguous(memory_format=layout)
-        dy = torch.rand_like(torch.nn.functional.conv2d(x, w, b, stride=layer.stride))
-        passes[f"{name} forward"] = lambda x=x, w=w, b=b, s=layer.stride: torch.conv2d(x, w, b, s)
-        passes[f"{name} backward"] = lambda x=x, w=w, dy=dy, s=layer.stride: (
-            torch.ops.aten.convolution_backward(
-                dy, x, w, [len(w)], s, [0, 0], [1, 1], False, [0, 0], 1, [True, True, True]
-            )
-        )
+        conv = TorchConv(w, b, layer.stride, layer.pads(*shape[1:3]))
+        dy = torch.rand_like(conv.forward(x))
+        passes[f"{name} forward"] = partial(conv.forward, x)
+        passes[f"{name} backward"] = partial(conv.backward, conv.padded(x), dy, not first)
     return passes
+
+
+class TorchConv:
+    """A convolution of PyTorch's whose padding (top, bottom, left, right) may differ from side to side."""
+
+    def __init__(self, w: Any, b: Any, stride: tuple[int, int], pads: tuple[int, ...]) -> None:
+        top, bottom, left, right = pads
+        self.w, self.b, self.stride = w, b, stride
+        self.even = top == bottom and left == right
+        self.inside = [top, left] if self.even else [0, 0]
+        self.around = (left, right, top, bottom)
+
+    def padded(self, x: Any) -> Any:
+        import torch
+
+        return x if self.even else torch.nn.functional.pad(x, self.around)
+
+    def forward(self, x: Any) -> Any:
+        import torch
+
+        return torch.conv2d(self.padded(x), self.w, self.b, self.stride, self.inside)
+
+    def backward(self, padded: Any, dy: Any, need_dx: bool) -> Any:
+        import torch
+
+        dx, dw, db = torch.ops.aten.convolution_backward(
+            dy, padded, self.w, [len(self.w)], self.stride, self.inside, [1, 1], False, [0, 0], 1,
+            [need_dx, True, True],
+        )  # fmt: skip
+        if need_dx and not self.even:
+            dx = torch.nn.functional.pad(dx, tuple(-p for p in self.around))
+        return dx, dw, db
 
 
 def errors(preset: str, batch: int) -> dict[str, float]:
@@ -154,7 +201,7 @@ def errors(preset: str, batch: int) -> dict[str, float]:
     from nn.check.finding import compare
 
     rng, found = np.random.default_rng(1), {}
-    for name, layer, shape in layers(preset, batch):
+    for name, layer, shape, _ in layers(preset, batch):
         x = rng.standard_normal((min(4, shape[0]), *shape[1:]), np.float32)
         results = []
         for backend, dtype in (("reference", np.float64), ("cpu", np.float32)):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.rivals import json_file
+from bench.arguments import count, file_to_write
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted(path.stem for path in (ROOT / "examples").glob("[0-9][0-9]_*.py"))
@@ -53,8 +53,10 @@ def main(argv: list[str]) -> int:
         "--only", nargs="+", choices=LESSONS, default=LESSONS, metavar="LESSON", help="some of them"
     )
     parser.add_argument("--fast", action="store_true", help="as CI runs them")
-    parser.add_argument("--seeds", type=int, default=1, help="from 0 on (1)")
-    parser.add_argument("--json", type=json_file, metavar="FILE", help="every number of every seed")
+    parser.add_argument("--seeds", type=count, default=1, help="from 0 on (1)")
+    parser.add_argument(
+        "--json", type=file_to_write, metavar="FILE", help="every number of every seed"
+    )
     parser.add_argument("--pictures", action="store_true", help="copy the README's pictures")
     options = parser.parse_args(argv)
     if options.pictures:

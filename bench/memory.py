@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.arguments import count
 from bench.step import peak_bytes
 from nn.train import Budget
 from swap.errors import UserError
@@ -22,8 +23,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--a", type=Path, nargs="+", required=True)
     parser.add_argument("--b", type=Path, nargs="+", required=True)
     parser.add_argument("--preset", default="original")
-    parser.add_argument("--batch", type=int, default=16, help="faces a side")
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--batch", type=count, default=16, help="faces a side")
+    parser.add_argument("--steps", type=count, default=3)
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -21,6 +21,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.arguments import count, file_to_write
+
 NAMES = ("mouth opening", "eye closure", "yaw")
 
 
@@ -112,9 +114,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--swapped", type=Path, required=True, help="what came out")
     parser.add_argument("--a", type=Path, nargs="+", required=True, help="clips of A")
     parser.add_argument("--b", type=Path, nargs="+", required=True, help="clips of B")
-    parser.add_argument("--every", type=int, default=20)
-    parser.add_argument("--extreme", type=int, default=25)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--every", type=count, default=20)
+    parser.add_argument("--extreme", type=count, default=25)
+    parser.add_argument("--json", type=file_to_write)
     options = parser.parse_args(argv)
     for path in (options.source, options.swapped, *options.a, *options.b):
         if not path.is_file():

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 import nn
+from bench.arguments import count
 from nn import Sequential
 from nn.layer import Saved
 from swap.data import FaceSet
@@ -304,11 +305,11 @@ def main(argv: list[str]) -> int:
     """See the top of this file."""
     parser = argparse.ArgumentParser(prog="bench recipes", description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument("--steps", type=count, default=1000)
     parser.add_argument("--family", choices=list(PAIRS), default="heads")
     parser.add_argument("--pair", nargs=2, metavar=("A", "B"))
-    parser.add_argument("--pictures", type=int, help="training pictures a side")
+    parser.add_argument("--pictures", type=count, help="training pictures a side")
     parser.add_argument("--controls", action="store_true")
     parser.add_argument("--curve", action="store_true")
     parser.add_argument("--table", action="store_true")

@@ -1,18 +1,15 @@
 """Asking several processes in turn: ours and PyTorch's never share a process, a thread pool or a warm cache."""
 
-import argparse
 import importlib.util
 import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
-from nn.files import why_not
-from swap.errors import UserError
-
+REST = 0.05  # seconds, until the threads of who was asked before wait no longer on the cores that this one needs
 KINDS = ("ours", "torch", "torch channels_last")
 
 
@@ -24,28 +21,12 @@ def has_torch() -> bool:
     return False
 
 
-def json_file(text: str) -> Path:
-    """A file that results can be written to, for argparse: known before anything is measured."""
-    if reason := why_not(Path(text)):
-        raise argparse.ArgumentTypeError(f"{text} cannot be written: {reason}")
-    return Path(text)
-
-
 def size_of(preset: str) -> Any:
     """The Preset called so; "c32" is one of width 32 and code 256."""
     from swap.model import Preset, get_preset
 
     width = re.fullmatch(r"c([1-9]\d*)", preset)
     return Preset(preset, int(width[1]), 8 * int(width[1]), "") if width else get_preset(preset)
-
-
-def preset_name(text: str) -> str:
-    """The name of a size, for argparse."""
-    try:
-        size_of(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
 
 
 def answers(command: list[str], kinds: Iterable[str], rounds: int) -> dict[str, list[Any]]:
@@ -64,6 +45,7 @@ def answers(command: list[str], kinds: Iterable[str], rounds: int) -> dict[str, 
     }
 
     def ask(kind: str) -> Any:
+        time.sleep(REST)
         worker = workers[kind]
         worker.stdin.write("go\n")
         worker.stdin.flush()

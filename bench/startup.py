@@ -20,7 +20,7 @@ import time
 
 import numpy as np
 
-from bench.rivals import json_file, preset_name
+from bench.arguments import count, file_to_write, preset_name
 
 STEP = """
 import sys
@@ -33,8 +33,8 @@ def main(argv: list[str]) -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(prog="bench startup", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", type=preset_name, default="lite")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=json_file)
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--json", type=file_to_write)
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"NUMBA_CACHE_DIR": cache}

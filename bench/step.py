@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 
 from bench import gpu
+from bench.arguments import count, file_to_write, preset_name
 from bench.gpu import on_gpu
-from bench.rivals import KINDS, answer, answers, has_torch, json_file, preset_name, size_of
+from bench.rivals import KINDS, answer, answers, has_torch, size_of
 
 
 def main(argv: list[str]) -> int:
@@ -39,11 +40,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--presets", nargs="+", type=preset_name, default=["c16", "c32", "c64", "c128"]
     )
-    parser.add_argument("--batch", type=int, default=16, help="faces a side")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch", type=count, default=16, help="faces a side")
+    parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--vs", choices=["torch"])
     parser.add_argument("--warp", action="store_true", help="warp included")
-    parser.add_argument("--json", type=json_file)
+    parser.add_argument("--json", type=file_to_write)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
     if on_gpu(argv):
         return gpu.step_main(argv)

@@ -19,6 +19,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.arguments import file_to_write
 from bench.stranger_pictures import FINE, PICTURES, Case
 from bench.stranger_videos import VIDEOS
 
@@ -56,8 +57,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench strangers", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", default="", help="cases whose description contains this")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path, help="the table, to be put into STRANGERS.md")
+    parser.add_argument("--json", type=file_to_write)
+    parser.add_argument(
+        "--markdown", type=file_to_write, help="the table, to be put into STRANGERS.md"
+    )
     options = parser.parse_args(argv)
     outcomes = []
     for case in CASES:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.arguments import count
 from nn.train import Budget
 from swap.data import FaceSet
 from swap.data.mapped import room_for
@@ -53,9 +54,9 @@ def forget(images: np.ndarray) -> None:
 def main(argv: list[str]) -> int:
     """Prints both times and their ratio."""
     parser = argparse.ArgumentParser(prog="bench stream", description=__doc__.split("\n")[0])
-    parser.add_argument("--faces", type=int, default=20_000, help="of each side")
-    parser.add_argument("--steps", type=int, default=60, help="of a turn")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--faces", type=count, default=20_000, help="of each side")
+    parser.add_argument("--steps", type=count, default=60, help="of a turn")
+    parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--preset", default="tiny", choices=PRESETS)
     parser.add_argument("--place", type=Path, help="folder on the disk to be measured")
     options = parser.parse_args(argv)

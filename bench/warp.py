@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bench.rivals import json_file, preset_name
+from bench.arguments import count, file_to_write, preset_name
 from bench.step import our_step
 
 
@@ -27,9 +27,9 @@ def main(argv: list[str]) -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(prog="bench warp", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", type=preset_name, default="lite")
-    parser.add_argument("--batch", type=int, default=16, help="faces a side")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=json_file)
+    parser.add_argument("--batch", type=count, default=16, help="faces a side")
+    parser.add_argument("--rounds", type=count, default=15)
+    parser.add_argument("--json", type=file_to_write)
     options = parser.parse_args(argv)
     found = measure(options.preset, options.batch, options.rounds)
     for name, value in found.items():

@@ -42,7 +42,7 @@ def give_name(path: Path, name: Path) -> None:
     try:
         try:
             temporary.hardlink_to(path)
-        except (OSError, NotImplementedError):
+        except (OSError, NotImplementedError):  # a file system, or a Python, without hard links
             shutil.copyfile(path, temporary)
             with temporary.open("rb+") as f:
                 os.fsync(f.fileno())

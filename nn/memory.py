@@ -1,5 +1,7 @@
 """Arrays that are used again: the memory of an array that nobody holds any more serves the next of its size.
 
+``empty`` is for what a caller gets, ``scratch`` for what is thrown away at the end of a call.
+
 A training step makes the same arrays every time. Fresh memory from the system costs a page fault for
 every 4 KiB; measured in a training step of ``lite``, that is dearer than the arithmetic of its activations.
 So a released block waits here for the next request of its size. What the caller gets is an ordinary
@@ -10,13 +12,18 @@ Python, which no other thread can come between, and there is no lock. A block ca
 collector runs when it likes), and its end does nothing else. Only where no memory waits is there time to look around.
 """
 
+import functools
 import itertools
 import math
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from nn.backend import empty_on_gpu, on_gpu
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 ALIGNMENT = 64
 LEAST = 4096  # bytes: less is not worth the bookkeeping
@@ -75,3 +82,69 @@ def empty(shape: int | tuple[int, ...], dtype: np.dtype | type, beside: Any = No
     if size < LEAST:
         return np.empty(shape, dtype)
     return np.asarray(_Block(size)).view(dtype).reshape(shape)
+
+
+class _Slab(threading.local):
+    """One piece of memory for each thread of Python, taken from its beginning and given back from its end."""
+
+    def __init__(self) -> None:
+        self.memory = np.empty(0, np.uint8)
+        self.frames = 0  # open
+        self.taken = 0  # bytes, by all open frames
+        self.most = 0  # that were ever taken
+
+
+_slab = _Slab()
+
+
+class frame:
+    """with frame(): all that ``scratch`` gives inside is given back at its end.
+
+    Every layer's passing arrays so lie in the same place, one layer after another, and that place is still in the
+    cache from the last one. Memory of their own, though used again step after step, would have left it since. Frames
+    may stand inside each other; an array of one must not be used after it.
+    """
+
+    __slots__ = ("begin",)
+
+    def __enter__(self) -> None:
+        self.begin = _slab.taken
+        _slab.frames += 1
+
+    def __exit__(self, *_: object) -> None:
+        _slab.taken = self.begin
+        _slab.frames -= 1
+        if not _slab.frames and _slab.most > _slab.memory.size:
+            raw = np.empty(_slab.most + ALIGNMENT, np.uint8)
+            shift = -raw.__array_interface__["data"][0] % ALIGNMENT
+            _slab.memory = raw[shift : shift + _slab.most]
+
+
+def framed(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` with a frame around each call."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with frame():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def scratch(shape: int | tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """As ``empty``, until the end of the innermost frame; RuntimeError where none is open.
+
+    Where the memory is too small yet, the array gets some of its own, and it is enlarged when the last frame ends.
+    """
+    if not _slab.frames:
+        raise RuntimeError("scratch memory was asked for outside of memory.frame()")
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    begin = _slab.taken
+    _slab.taken = end = begin + size + -size % ALIGNMENT
+    if end > _slab.most:
+        _slab.most = end
+    if end > _slab.memory.size:
+        return empty(shape, dtype)
+    return _slab.memory[begin : begin + size].view(dtype).reshape(shape)

@@ -65,6 +65,7 @@ def conv2d_backward(
     return run_backward(Upstream(dy, dy, dy.dtype.type(1), 1, db), cache, dw, need_dx)
 
 
+@memory.framed
 def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
     """y (N, OH R, OW R, K / R²): what the cached convolution gives, finished."""
     x, w, stride, padding, precision = cache
@@ -78,7 +79,7 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
     shuffles = r == 1 or (
         way is not None and finish.in_runs()
     )  # whether the kernel does that itself
-    z = y if shuffles else memory.empty(shape, y.dtype)
+    z = y if shuffles else memory.scratch(shape, y.dtype)
     if way is not None:
         way.convolve(x, w, finish if shuffles else finish._replace(factor=1), z, padding)
     elif narrow := _narrow(w.shape, shape, stride, y.dtype):
@@ -93,6 +94,7 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
         shuffle(z, y, r)
 
 
+@memory.framed
 def run_backward(
     upstream: Upstream, cache: Conv2dCache, dw: np.ndarray, need_dx: bool
 ) -> np.ndarray | None:
@@ -110,11 +112,13 @@ def run_backward(
     if fast and (turns or not need_dx):
         winograd.backward(x, w, upstream, dw, dx, padding)
         return dx
-    dy = _before(upstream)
+    few = not fast and direct.fits_weights(w.shape, upstream.dy.dtype)
+    summed = few and upstream.is_plain() and direct.sums_bias(w.shape)  # db along with dw
+    dy = _before(upstream._replace(db=None) if summed else upstream)
     if fast:
         winograd.backward(x, w, Upstream(dy, dy, dy.dtype.type(1), 1, None), dw, None, padding)
-    elif direct.fits_weights(w.shape, dy.dtype):
-        direct.weights(x, dy, dw, stride, padding)
+    elif few:
+        direct.weights(x, dy, dw, stride, padding, upstream.db if summed else None)
     elif dots.fits_weights(w.shape):
         dots.weights(x, dy, dw, stride, padding)
     elif turns and k < c:
@@ -137,7 +141,7 @@ def run_backward(
 
 def _before(upstream: Upstream) -> np.ndarray:
     """dz (N, OH, OW, K), the gradient before activation and shuffle; adds to the bias gradient."""
-    if upstream.slope == 1 and upstream.factor == 1:
+    if upstream.is_plain():
         if upstream.db is not None:
             add_column_sums(upstream.dy.reshape(-1, upstream.dy.shape[3]), upstream.db)
         return upstream.dy

@@ -198,12 +198,13 @@ def _whole_tiles(x: np.ndarray) -> tuple[np.ndarray, int]:
     n, inputs = x.shape
     if n % TILE_ROWS == 0:
         return _flat(x), inputs
-    padded = memory.empty((-(-n // TILE_ROWS) * TILE_ROWS, inputs + PAD), x.dtype)
+    padded = memory.scratch((-(-n // TILE_ROWS) * TILE_ROWS, inputs + PAD), x.dtype)
     padded[:n, :inputs] = x
     padded[n:] = 0
     return padded.reshape(-1), inputs + PAD
 
 
+@memory.framed
 def dense_forward(
     x: np.ndarray, w: np.ndarray, b: np.ndarray | None
 ) -> tuple[np.ndarray, DenseCache]:
@@ -226,7 +227,7 @@ def dense_forward(
     share = max(-(-inputs // wanted), 8 * n, DEPTH)
     share = -(-share // DEPTH) * DEPTH
     shares = -(-inputs // share)
-    sums = memory.empty((shares - 1, n, outputs), x.dtype).reshape(-1)
+    sums = memory.scratch((shares - 1, n, outputs), x.dtype).reshape(-1)
     rows, x_row = _whole_tiles(x)
     space = scratch((DEPTH + TILE_ROWS) * nr, x.dtype)
     _forward(rows, x_row, _flat(w), bias, n, inputs, outputs, share, nr, y.reshape(-1), sums, space)
@@ -235,6 +236,7 @@ def dense_forward(
     return y, DenseCache(x, w)
 
 
+@memory.framed
 def dense_backward(
     dy: np.ndarray,
     cache: DenseCache,

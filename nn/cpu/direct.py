@@ -15,6 +15,9 @@ dx of a layer with few outputs is the forward pass of one with few inputs, with 
 outputs of many channels are computed along the channels instead (see dots.py).
 """
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 from numba import get_thread_id, njit, prange
 
@@ -31,14 +34,22 @@ from nn.cpu.simd import (
     copy_span,
     lanes,
     store_sum,
+    tall_finish_1,
+    tall_ones_1,
     tall_product_1,
     tap_tile,
+    tile_finish_1,
+    tile_finish_2,
     tile_product_1,
     tile_product_2,
 )
 
 FEW = 8  # channels on the narrow side, at most
-PARTS = 32  # of the sum over pictures in dw: fixed, so that its order does not depend on the number of threads
+STRIP = 8  # rows of places whose pixels are laid out together, with the border of zeros
+SEEN_BYTES = (
+    16 * 1024
+)  # of dy that the rows of a kernel see one after the other: it stays in the L1 cache
+PARTS = 16  # of the sum over pictures in dw: fixed, so that its order does not depend on the number of threads
 
 
 def fits_forward(w_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
@@ -77,6 +88,17 @@ def fits_weights(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
     return c <= FEW and k % lanes(dtype) == 0 and kw * c >= TILE_ROWS
 
 
+def sums_bias(w_shape: tuple[int, ...]) -> bool:
+    """Whether ``weights`` can sum the bias gradient, too: the KW C rows leave the last one of a tall tile free."""
+    rows = _rows(w_shape)
+    return rows % (2 * TILE_ROWS) == 0 and w_shape[1] * w_shape[2] < rows
+
+
+def _rows(w_shape: tuple[int, ...]) -> int:
+    """KW C, in whole tiles."""
+    return -(-w_shape[1] * w_shape[2] // TILE_ROWS) * TILE_ROWS
+
+
 def padded(
     x: np.ndarray, padding: tuple[int, int, int, int], height: int, width: int
 ) -> np.ndarray:
@@ -84,7 +106,7 @@ def padded(
     n, h, w, c = x.shape
     # The last group of places may read past the end, less than a row, what is then multiplied by 0: it must be numbers.
     slack = width * c
-    xp = memory.empty(n * height * width * c + slack, x.dtype)
+    xp = memory.scratch(n * height * width * c + slack, x.dtype)
     xp[xp.size - slack :] = 0
     pad(x.reshape(-1), n, h, w, c, padding[0], padding[2], xp, height, width, c)
     return xp
@@ -99,43 +121,72 @@ def _tall(places: int) -> bool:
     return VECTOR_BYTES == 64 and places >= 2 * TILE_ROWS
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _forward(xp, hp, wp, c, w, nr, bias, slope, y, n, oh, ow, k, kh, kw, sh, sw, tiles):
-    """One row of places at a time; the last tile of a row overlaps the one before it."""
-    narrow = nr * y.itemsize <= VECTOR_BYTES
-    depth = kw * c
-    tall = _tall(ow) and narrow
-    shared = kw == TAPS and sw == 1
-    for line in prange(n * oh):
-        tile = tiles[get_thread_id()]
-        i, p = line // oh, line % oh
-        start = (i * hp + sh * p) * wp * c
-        for j in range(0, k, nr):
-            width = min(nr, k - j)
-            panel = j // nr * kh * depth * nr
-            q = 0
-            while q < ow:
-                high = 2 * TILE_ROWS if tall and ow - q > TILE_ROWS else TILE_ROWS
-                q = min(q, ow - high)
-                at, to = start + q * sw * c, (line * ow + q) * k + j
-                whole = width == nr
-                out, o0, o_row = (y, to, k) if whole else (tile, 0, nr)
-                if high > TILE_ROWS and shared:
-                    tap_tile(xp, at, c, wp * c, w, panel, depth * nr, out, o0, o_row, c, kh)
-                elif high > TILE_ROWS:
-                    tall_product_1(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
-                                   depth, kh, False)  # fmt: skip
-                elif narrow:
-                    tile_product_1(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
-                                   depth, kh, False)  # fmt: skip
-                else:
-                    tile_product_2(xp, at, sw * c, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
-                                   depth, kh, False)  # fmt: skip
-                for r in range(high):
-                    if not whole:
-                        copy_span(y, to + r * k, tile, r * nr, width)
-                    activate_span(y, to + r * k, bias, j, slope, width)
-                q += high
+@njit(cache=True, nogil=True)
+def _lay_out(x, h, w, c, first, rows, left, wp, out):
+    """The rows ``first`` ... of a picture x (H, W, C), a flat view, into out (rows, WP, C), its sides 0 already."""
+    seen = max(0, min(w, wp - left))
+    for r in range(rows):
+        at, row = (r * wp + left) * c, first + r
+        if 0 <= row < h:
+            copy_span(out, at, x, row * w * c, seen * c)
+        else:
+            clear_span(out, at, out, 0, seen * c)
+
+
+@functools.cache
+def _forward_of(near: int) -> Callable[..., None]:
+    """The loops of ``forward`` for places ``near`` numbers apart: the kernel needs no registers for what it knows."""
+
+    @njit(parallel=True, cache=True, nogil=True)
+    def run(
+        x, h, wx, c, top, left, w, nr, bias, slope, plain, y, n, oh, ow, k, kh, kw, sh, sw, wp, strip, spaces, tiles
+    ):  # fmt: skip
+        """A strip of rows of places at a time; the last tile of a row overlaps the one before it."""
+        narrow = nr * y.itemsize <= VECTOR_BYTES
+        depth = kw * c
+        tall = _tall(ow) and narrow
+        shared = kw == TAPS and sw == 1
+        strips = (oh + strip - 1) // strip
+        for task in prange(n * strips):
+            xp, tile = spaces[get_thread_id()], tiles[get_thread_id()]
+            i, first = task // strips, task % strips * strip
+            last = min(oh, first + strip)
+            picture = x[i * h * wx * c : (i + 1) * h * wx * c]
+            _lay_out(
+                picture, h, wx, c, first * sh - top, (last - first - 1) * sh + kh, left, wp, xp
+            )
+            for p in range(first, last):
+                line, start = i * oh + p, sh * (p - first) * wp * c
+                for j in range(0, k, nr):
+                    width = min(nr, k - j)
+                    panel = j // nr * kh * depth * nr
+                    q = 0
+                    while q < ow:
+                        high = 2 * TILE_ROWS if tall and ow - q > TILE_ROWS else TILE_ROWS
+                        q = min(q, ow - high)
+                        at, to = start + q * sw * c, (line * ow + q) * k + j
+                        whole = width == nr
+                        out, o0, o_row = (y, to, k) if whole else (tile, 0, nr)
+                        if high > TILE_ROWS and shared:
+                            tap_tile(xp, at, c, wp * c, w, panel, depth * nr, out, o0, o_row, c, kh)
+                            if not plain:
+                                for r in range(high):
+                                    activate_span(out, o0 + r * o_row, bias, j, slope, nr)
+                        elif high > TILE_ROWS:
+                            tall_finish_1(xp, at, near, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
+                                          depth, kh, bias, j, slope)  # fmt: skip
+                        elif narrow:
+                            tile_finish_1(xp, at, near, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
+                                          depth, kh, bias, j, slope)  # fmt: skip
+                        else:
+                            tile_finish_2(xp, at, near, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
+                                          depth, kh, bias, j, slope)  # fmt: skip
+                        if not whole:
+                            for r in range(high):
+                                copy_span(y, to + r * k, tile, r * nr, width)
+                        q += high
+
+    return run
 
 
 def forward(
@@ -149,15 +200,22 @@ def forward(
     """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K), finished but for the shuffle."""
     n, oh, ow, k = y.shape
     kh, kw, c, _ = w.shape
-    hp, wp = (oh - 1) * stride[0] + kh, (ow - 1) * stride[1] + kw
-    xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
-    shared = _tall(ow) and kw == TAPS and stride[1] == 1
+    (sh, sw), (top, _, left, _) = stride, padding
+    wp = (ow - 1) * sw + kw
+    shared = _tall(ow) and kw == TAPS and sw == 1
     nr = lanes(x.dtype) if shared else panel_width(k, x.dtype)
-    packed = memory.empty(-(-k // nr) * nr * kh * kw * c, x.dtype)
+    columns = -(-k // nr) * nr
+    packed = memory.scratch(columns * kh * kw * c, x.dtype)
     pack(np.ascontiguousarray(w).reshape(-1, k), packed, nr)
+    bias = np.zeros(columns, x.dtype)
+    bias[:k] = finish.bias
+    plain = finish.slope == 1 and not bias.any()
+    spaces = scratch(((STRIP - 1) * sh + kh) * wp * c, x.dtype)
+    spaces[...] = 0
     tiles = scratch(2 * TILE_ROWS * nr, x.dtype)
-    _forward(
-        xp, hp, wp, c, packed, nr, finish.bias, finish.slope, y.reshape(-1), n, oh, ow, k, kh, kw, *stride, tiles,
+    _forward_of(sw * c)(
+        x.reshape(-1), *x.shape[1:], top, left, packed, nr, bias, finish.slope, plain,
+        y.reshape(-1), n, oh, ow, k, kh, kw, sh, sw, wp, STRIP, spaces, tiles,
     )  # fmt: skip
 
 
@@ -222,54 +280,47 @@ def few_outputs(
     finish.activate(y)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _weights(xp, hp, wp, c, dy, n, oh, ow, k, kh, kw, sh, sw, nr, partial):
-    """partial (PARTS, KH, KW C, K): each part the sum over its share of the pictures."""
-    narrow = nr * dy.itemsize <= VECTOR_BYTES
-    rows = kw * c
-    share = (n + PARTS - 1) // PARTS
-    for task in prange(PARTS * kh):
-        part, i = task // kh, task % kh
-        base = (part * kh + i) * rows * k
-        if part * share >= n:
-            clear_span(partial, base, partial, 0, rows * k)
-        for image in range(part * share, min(n, (part + 1) * share)):
-            add = image > part * share
-            for j in range(0, k, nr):
-                for r in range(0, rows - TILE_ROWS + 1, TILE_ROWS):
-                    at, to = (image * hp + i) * wp * c + r, base + r * k + j
-                    if narrow:
-                        tile_product_1(xp, at, 1, sw * c, sh * wp * c, dy, image * oh * ow * k + j, k, ow * k,
-                                       partial, to, k, ow, oh, add)  # fmt: skip
-                    else:
-                        tile_product_2(xp, at, 1, sw * c, sh * wp * c, dy, image * oh * ow * k + j, k, ow * k,
-                                       partial, to, k, ow, oh, add)  # fmt: skip
+@functools.cache
+def _weights_of(near: int) -> Callable[..., None]:
+    """The loops of ``weights`` for places ``near`` numbers apart."""
 
+    @njit(parallel=True, cache=True, nogil=True)
+    def run(
+        x, h, wx, c, top, left, dy, n, oh, ow, k, kh, kw, sh, sw, wp, rows, step, block, sums, spaces, partial
+    ):  # fmt: skip
+        """partial (PARTS, KH, ROWS, K): each part the sum over its share of the pictures, in whole tiles of rows.
 
-@njit(parallel=True, cache=True, nogil=True)
-def _last_rows(xp, hp, wp, c, dy, n, oh, ow, k, kh, kw, sh, sw, nr, partial, tiles):
-    """The rows of ``_weights`` that are left over after whole tiles: a tile that ends with the last one."""
-    narrow = nr * dy.itemsize <= VECTOR_BYTES
-    rows = kw * c
-    left = rows % TILE_ROWS
-    first = rows - TILE_ROWS
-    share = (n + PARTS - 1) // PARTS
-    for task in prange(PARTS * kh):
-        part, i = task // kh, task % kh
-        tile = tiles[get_thread_id()]
-        base = (part * kh + i) * rows * k
-        for j in range(0, k, nr):
+        A tile that hangs over the last of the KW C rows sees the next pixel's numbers; its rows there are not used.
+        """
+        share = (n + PARTS - 1) // PARTS
+        for part in prange((n + share - 1) // share):
+            xp = spaces[get_thread_id()]
             for image in range(part * share, min(n, (part + 1) * share)):
-                at, add = (image * hp + i) * wp * c + first, image > part * share
-                if narrow:
-                    tile_product_1(xp, at, 1, sw * c, sh * wp * c, dy, image * oh * ow * k + j, k, ow * k,
-                                   tile, 0, nr, ow, oh, add)  # fmt: skip
-                else:
-                    tile_product_2(xp, at, 1, sw * c, sh * wp * c, dy, image * oh * ow * k + j, k, ow * k,
-                                   tile, 0, nr, ow, oh, add)  # fmt: skip
-            if part * share < n:
-                for r in range(TILE_ROWS - left, TILE_ROWS):
-                    copy_span(partial, base + (first + r) * k + j, tile, r * nr, nr)
+                picture = x[image * h * wx * c : (image + 1) * h * wx * c]
+                _lay_out(picture, h, wx, c, -top, (oh - 1) * sh + kh, left, wp, xp)
+                for j in range(0, k, step):
+                    for p in range(0, oh, block):
+                        runs = min(block, oh - p)
+                        add = image > part * share or p > 0
+                        d0 = ((image * oh + p) * ow) * k + j
+                        for i in range(kh):
+                            base, start = (part * kh + i) * rows * k + j, (p * sh + i) * wp * c
+                            r = 0
+                            while r < rows:
+                                if sums and i == 0 and r + 2 * TILE_ROWS == rows:
+                                    tall_ones_1(xp, start + r, 1, near, sh * wp * c, dy, d0, k, ow * k,
+                                                partial, base + r * k, k, ow, runs, add)  # fmt: skip
+                                    r += 2 * TILE_ROWS
+                                elif rows - r > TILE_ROWS:
+                                    tall_product_1(xp, start + r, 1, near, sh * wp * c, dy, d0, k, ow * k,
+                                                   partial, base + r * k, k, ow, runs, add)  # fmt: skip
+                                    r += 2 * TILE_ROWS
+                                else:
+                                    tile_product_1(xp, start + r, 1, near, sh * wp * c, dy, d0, k, ow * k,
+                                                   partial, base + r * k, k, ow, runs, add)  # fmt: skip
+                                    r += TILE_ROWS
+
+    return run
 
 
 def weights(
@@ -278,19 +329,29 @@ def weights(
     dw: np.ndarray,
     stride: tuple[int, int],
     padding: tuple[int, int, int, int],
+    db: np.ndarray | None = None,
 ) -> None:
-    """dw (KH, KW, C, K) += the gradient of the weights, from x (N, H, W, C) and dy (N, OH, OW, K)."""
+    """dw (KH, KW, C, K) += the gradient of the weights, from x (N, H, W, C) and dy (N, OH, OW, K).
+
+    db (K) += the sum of dy over all places, where a row of the tiles is to spare for it (``sums_bias``).
+    """
     n, oh, ow, k = dy.shape
     kh, kw, c, _ = dw.shape
-    hp, wp = (oh - 1) * stride[0] + kh, (ow - 1) * stride[1] + kw
-    xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
-    nr = 2 * lanes(x.dtype) if k % (2 * lanes(x.dtype)) == 0 else lanes(x.dtype)
-    partial = memory.empty((PARTS, kh * kw * c * k), x.dtype)
-    sizes = (xp, hp, wp, c, dy.reshape(-1), n, oh, ow, k, kh, kw, *stride, nr, partial.reshape(-1))
-    _weights(*sizes)
-    if kw * c % TILE_ROWS:
-        _last_rows(*sizes, scratch(TILE_ROWS * nr, x.dtype))
-    dw += partial.sum(axis=0).reshape(dw.shape)
+    (sh, sw), (top, _, left, _) = stride, padding
+    hp, wp = (oh - 1) * sh + kh, (ow - 1) * sw + kw
+    rows = _rows(dw.shape)
+    share = -(-n // PARTS)
+    partial = memory.scratch((-(-n // share), kh, rows, k), x.dtype)
+    spaces = scratch(hp * wp * c + rows, x.dtype)
+    spaces[...] = 0
+    _weights_of(sw * c)(
+        x.reshape(-1), *x.shape[1:], top, left, dy.reshape(-1), n, oh, ow, k, kh, kw, sh, sw, wp,
+        rows, lanes(x.dtype), max(1, SEEN_BYTES // (ow * VECTOR_BYTES)), db is not None, spaces, partial.reshape(-1),
+    )  # fmt: skip
+    total = partial.sum(axis=0)
+    dw += total[:, : kw * c].reshape(dw.shape)
+    if db is not None:
+        db += total[0, -1]
 
 
 def _inside(

@@ -235,7 +235,9 @@ def weights(
     share = -(-tasks // PARTS)
     slots = _slots(k)
     groups = slots[-1] // DOT_OUTPUTS + 1
-    partial = memory.empty((-(-tasks // share), kh, groups * DOT_OUTPUTS, vectors * lane), x.dtype)
+    partial = memory.scratch(
+        (-(-tasks // share), kh, groups * DOT_OUTPUTS, vectors * lane), x.dtype
+    )
     work = scratch(_work_size(block, kh, stride[0], wp * c, lane), x.dtype)
     _weights(
         x.reshape(-1), *x.shape, dy.reshape(-1), oh, ow, k, kh, *stride, padding[0], padding[2], wp, vectors, block,

@@ -69,11 +69,15 @@ class Upstream(NamedTuple):
         r = self.factor
         return n, height // r, width // r, c * r * r
 
+    def is_plain(self) -> bool:
+        """Whether dz is dy."""
+        return self.slope == 1 and self.factor == 1
+
     def picture(self, height: int, width: int) -> np.ndarray:
         """dz in a picture (N, height, width, K), zeros to the right and below, flat; adds to db. To be asked once."""
         n, oh, ow, k = self.shape
-        out = memory.empty(n * height * width * k, self.dy.dtype)
-        partial = memory.empty((CHUNKS, k), self.dy.dtype)
+        out = memory.scratch(n * height * width * k, self.dy.dtype)
+        partial = memory.scratch((CHUNKS, k), self.dy.dtype)
         _picture(
             self.dy.reshape(-1), self.y.reshape(-1), self.slope, self.factor, n, oh, ow, k,
             out, height, width, partial.reshape(-1),

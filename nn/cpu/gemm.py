@@ -15,6 +15,7 @@ from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn import memory
 from nn.cpu.simd import (
+    FLOATS,
     TILE_ROWS,
     VECTOR_BYTES,
     add_span,
@@ -37,9 +38,9 @@ def panel_width(columns: int, dtype: np.dtype) -> int:
 
 
 def panels(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
-    """Memory for a (rows, columns) matrix stored in panels."""
+    """Memory for a (rows, columns) matrix stored in panels, until the end of the frame."""
     nr = panel_width(columns, dtype)
-    return memory.empty(-(-columns // nr) * nr * rows, dtype)
+    return memory.scratch(-(-columns // nr) * nr * rows, dtype)
 
 
 def block_rows(rows: int) -> int:
@@ -49,8 +50,8 @@ def block_rows(rows: int) -> int:
 
 
 def scratch(numbers: int, dtype: np.dtype) -> np.ndarray:
-    """(threads, numbers): a working space for each thread."""
-    return memory.empty((get_num_threads(), numbers), dtype)
+    """(threads, numbers): a working space for each thread, until the end of the frame."""
+    return memory.scratch((get_num_threads(), numbers), dtype)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -146,6 +147,29 @@ def multiply_block(
                         add_span(c, at, edge, tile + ii * nr, width)
                     else:
                         copy_span(c, at, edge, tile + ii * nr, width)
+
+
+@njit(cache=True, nogil=True)
+def multiply_panels(
+    a, a0, apart, rows, b, b0, b_panel, nr, c, c0, c_row, columns, depth, accumulate
+) -> None:
+    """c[rows, columns] (+)= a[rows, depth] b[depth, columns] in float32 on one thread, without edges.
+
+    a lies in panels, too, one vector wide, ``apart`` numbers from one to the next, b in panels of NR columns, b_panel
+    numbers apart. ``rows`` is made of whole tiles, ``columns`` and ``depth`` of whole vectors. That the width of a's
+    panels is known when this is compiled saves the kernel eight registers of addresses.
+    """
+    runs = depth // FLOATS
+    for j in range(0, columns, nr):
+        panel = b0 + j // nr * b_panel
+        for i in range(0, rows, TILE_ROWS):
+            at, to = a0 + i * FLOATS, c0 + i * c_row + j
+            if min(nr, columns - j) == FLOATS:
+                tile_product_1(a, at, FLOATS, 1, apart, b, panel, nr, FLOATS * nr, c, to, c_row,
+                               FLOATS, runs, accumulate)  # fmt: skip
+            else:
+                tile_product_2(a, at, FLOATS, 1, apart, b, panel, 2 * FLOATS, 2 * FLOATS * FLOATS, c, to, c_row,
+                               FLOATS, runs, accumulate)  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True)

@@ -16,15 +16,17 @@ B dV Bᵀ, which overlap by two pixels, are added up. (As a convolution of its o
 larger than dy and need half as many tiles again.)
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn import memory
 from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
-from nn.cpu.gemm import DEPTH, PAD, ROWS, edge_size, multiply_block, panel_width, scratch
+from nn.cpu.gemm import DEPTH, PAD, ROWS, multiply_panels, panel_width, scratch
 from nn.cpu.simd import (
-    add_span,
+    FLOATS,
     clear_span,
     lanes,
     sandwich,
@@ -41,12 +43,16 @@ from nn.cpu.winograd import (
     cut,
     everywhere,
     exchange_sides,
+    groups,
     matrices,
+    pictures_at_once,
     products,
     transform_gradient,
     transform_output,
     transform_pixels,
+    weight_block,
     weight_rows,
+    whole_tiles,
 )
 
 # A phase with two taps in a direction is 0 at infinity there: rows of G, columns of B that are not needed.
@@ -56,8 +62,8 @@ _FIVE = _BACK * (np.arange(SEEN) < SEEN - 1)
 
 _weights_33, _weights_32 = sandwich(G), sandwich(G, _TWO)  # taps of a phase -> points
 _weights_23, _weights_22 = sandwich(_TWO, G), sandwich(_TWO)
-_weights_back_33, _weights_back_32 = sandwich(G.T), sandwich(G.T, _TWO.T)  # and back
-_weights_back_23, _weights_back_22 = sandwich(_TWO.T, G.T), sandwich(_TWO.T)
+_weights_back_33, _weights_back_32 = sandwich_add(G.T), sandwich_add(G.T, _TWO.T)  # and back, added
+_weights_back_23, _weights_back_22 = sandwich_add(_TWO.T, G.T), sandwich_add(_TWO.T)
 # points -> 6x6 pixels, added
 _pixels_66, _pixels_65 = sandwich_add(_BACK), sandwich_add(_BACK, _FIVE)
 _pixels_56, _pixels_55 = sandwich_add(_FIVE, _BACK), sandwich_add(_FIVE)
@@ -112,7 +118,7 @@ def _transform_weights(w, kh, kw, rows, columns, u, nr, step, back):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _few_tiles(v, w, kh, kw, m, tiles, c, k, nr, step, work, edges):
+def _few_tiles(v, w, kh, kw, m, tiles, c, k, nr, step, work):
     """M[p] (T, K) = V[p] (T, 4 C) U[p] straight from w (KH, KW, C, K); why: see ``winograd._few_tiles``."""
     deep = DEPTH // 2
     v_point, u_point, m_point = tiles * 4 * c + PAD, deep * nr + PAD, tiles * k + PAD
@@ -132,16 +138,16 @@ def _few_tiles(v, w, kh, kw, m, tiles, c, k, nr, step, work, edges):
                         )
                 for point in range(POINTS):
                     if _is_there(point, tall, wide):
-                        multiply_block(
-                            v, point * v_point + phase * c + c0, 4 * c, 1, tiles,
+                        multiply_panels(
+                            v, point * v_point + (phase * c + c0) * tiles, FLOATS * tiles, tiles,
                             u, point * u_point, 0, nr,
                             m, point * m_point + panel * nr, k, columns,
-                            depth, phase + c0 > 0, edges[get_thread_id()],
+                            depth, phase + c0 > 0,
                         )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _few_tiles_back(d, w, kh, kw, dv, tiles, k, c, nr, step, work, edges):
+def _few_tiles_back(d, w, kh, kw, dv, tiles, k, c, nr, step, work):
     """dV[p] (T, 4 C) = D[p] (T, K) U[p]ᵀ straight from w (KH, KW, K, C); C is made of whole panels."""
     deep = DEPTH // 2
     d_point, u_point, dv_point = tiles * k + PAD, deep * nr + PAD, tiles * 4 * c + PAD
@@ -158,21 +164,22 @@ def _few_tiles_back(d, w, kh, kw, dv, tiles, k, c, nr, step, work, edges):
                     _to_points(w, at, 2 * kw * c * k, 2 * c * k, u, i * nr + j, u_point, tall, wide)
             for point in range(POINTS):
                 if _is_there(point, tall, wide):
-                    multiply_block(
-                        d, point * d_point + k0, k, 1, tiles,
+                    multiply_panels(
+                        d, point * d_point + k0 * tiles, FLOATS * tiles, tiles,
                         u, point * u_point, 0, nr,
                         dv, point * dv_point + panel * nr, 4 * c, nr,
-                        depth, k0 > 0, edges[get_thread_id()],
+                        depth, k0 > 0,
                     )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work, edges):
+def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work):
     """dw (KH, KW, C, K) += Gᵀ dU G, phase by phase; see ``winograd._weight_gradient``."""
     blocks = (c + block - 1) // block
     panels = (k + nr - 1) // nr
-    v_point, d_point, du_point = tiles * 4 * c + PAD, panels * nr * tiles + PAD, block * nr + PAD
-    part = POINTS * du_point
+    room = whole_tiles(tiles)
+    v_point, d_point, du_point = room * 4 * c + PAD, room * k + PAD, block * nr + PAD
+    row, column = 2 * kw * c * k, 2 * c * k
     for task in prange(4 * blocks * panels):
         du = work[get_thread_id()]
         phase, first, panel = (
@@ -185,31 +192,22 @@ def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work, edges
         rows, columns = min(block, c - first), min(nr, k - panel * nr)
         for point in range(POINTS):
             if _is_there(point, tall, wide):
-                for t0 in range(0, tiles, DEPTH):
-                    multiply_block(
-                        v, point * v_point + t0 * 4 * c + phase * c + first, 1, 4 * c, rows,
-                        d, point * d_point + (panel * tiles + t0) * nr, 0, nr,
-                        du, point * du_point, nr, columns,
-                        min(DEPTH, tiles - t0), t0 > 0, edges[get_thread_id()],
-                    )  # fmt: skip
+                weight_block(
+                    v, point * v_point, d, point * d_point + panel * nr * room, room, tiles,
+                    phase * c + first, rows, columns, nr, du, point * du_point,
+                )  # fmt: skip
         for i in range(rows):
+            to = ((a * kw + b) * c + first + i) * k + panel * nr
             for j in range(0, columns, step):
                 at = i * nr + j
                 if tall and wide:
-                    _weights_back_33(du, at, SEEN * du_point, du_point, du, part, 3 * step, step)
+                    _weights_back_33(du, at, SEEN * du_point, du_point, dw, to + j, row, column)
                 elif tall:
-                    _weights_back_32(du, at, SEEN * du_point, du_point, du, part, 3 * step, step)
+                    _weights_back_32(du, at, SEEN * du_point, du_point, dw, to + j, row, column)
                 elif wide:
-                    _weights_back_23(du, at, SEEN * du_point, du_point, du, part, 3 * step, step)
+                    _weights_back_23(du, at, SEEN * du_point, du_point, dw, to + j, row, column)
                 else:
-                    _weights_back_22(du, at, SEEN * du_point, du_point, du, part, 3 * step, step)
-                for y in range(3 if tall else 2):
-                    for x in range(3 if wide else 2):
-                        tap = (2 * y + a) * kw + 2 * x + b
-                        add_span(
-                            dw, (tap * c + first + i) * k + panel * nr + j,
-                            du, part + (3 * y + x) * step, step,
-                        )  # fmt: skip
+                    _weights_back_22(du, at, SEEN * du_point, du_point, dw, to + j, row, column)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -217,7 +215,7 @@ def _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw):
     """dxp (N, 8 TH + 4, 8 TW + 4, C): the pieces B dV Bᵀ of every phase, added up where they overlap."""
     line = (2 * TILE * tw + 4) * c
     picture = (2 * TILE * th + 4) * line
-    point = n * th * tw * 4 * c + PAD
+    point = whole_tiles(n * th * tw) * 4 * c + PAD
     for i in prange(n):
         clear_span(dxp, i * picture, dxp, 0, picture)
         for p in range(th):
@@ -246,15 +244,6 @@ def _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw):
                             )
 
 
-def _points_of(x: np.ndarray, th: int, tw: int, padding: tuple[int, int, int, int]) -> np.ndarray:
-    """V (36, T, 4 C), flat."""
-    n, step, (top, _, left, _) = x.shape[0], lanes(x.dtype), padding
-    v = matrices(n * th * tw * 4 * x.shape[3], x.dtype)
-    corners = corners_of(x.shape[3], 2, x.dtype)
-    transform_pixels(x.reshape(-1), n, x.shape[1:], top, left, th, tw, 2, v, step, corners)
-    return v
-
-
 def _there(kh: int, kw: int, c: int) -> np.ndarray:
     """(36, 2, 2): the channels of all four phases that are there at each point: from, to; from, to."""
     out = np.zeros((POINTS, 2, 2), np.int64)
@@ -268,52 +257,54 @@ def _there(kh: int, kw: int, c: int) -> np.ndarray:
     return out
 
 
-def _multiply_points(v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int) -> None:
-    """M (36, T, K) from V (36, T, 4 C) and w (KH, KW, C, K); V and M flat."""
+def _multiplier(w: np.ndarray, tiles: int | None) -> Callable[..., None]:
+    """f(V, M, T): M (36, T, K) from V (36, 4 C / L, T, L) with w (KH, KW, C, K); see ``winograd.multiplier``."""
     kh, kw, c, k = w.shape
-    nr, step, flat = panel_width(k, v.dtype), lanes(v.dtype), np.ascontiguousarray(w).reshape(-1)
-    edges = scratch(edge_size(nr), v.dtype)
-    if tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
-        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), v.dtype)
-        _few_tiles(v, flat, kh, kw, m, tiles, c, k, nr, step, work, edges)
-        return
-    u = matrices(-(-k // nr) * nr * 4 * c, v.dtype)
+    nr, step, flat = panel_width(k, w.dtype), lanes(w.dtype), np.ascontiguousarray(w).reshape(-1)
+    if tiles is not None and tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
+        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
+        return lambda v, m, t: _few_tiles(v, flat, kh, kw, m, t, c, k, nr, step, work)
+    u = matrices(-(-k // nr) * nr * 4 * c, w.dtype)
     _transform_weights(flat, kh, kw, c, k, u, nr, step, False)
-    products(v, u, m, tiles, 4 * c, k, nr, _there(kh, kw, c), everywhere(k), ROWS, edges)
+    deep, wide = _there(kh, kw, c), everywhere(k)
+    return lambda v, m, t: products(v, u, m, t, 4 * c, k, nr, deep, wide, ROWS)
 
 
-def _multiply_points_back(d: np.ndarray, w: np.ndarray, dv: np.ndarray, tiles: int) -> None:
-    """dV (36, T, 4 C), where it is there, from D (36, T, K) and w (KH, KW, C, K); D and dV flat."""
+def _multiplier_back(w: np.ndarray, tiles: int | None) -> Callable[..., None]:
+    """f(D, dV, T): dV (36, T, 4 C), where it is there, from D (36, K / L, T, L) with w (KH, KW, C, K)."""
     kh, kw, c, k = w.shape
-    nr, step = panel_width(4 * c, d.dtype), lanes(d.dtype)
-    edges = scratch(edge_size(nr), d.dtype)
-    flat = np.ascontiguousarray(w).reshape(-1)
-    exchanged = memory.empty(w.size, w.dtype)
-    exchange_sides(flat, kh * kw, c, k, exchanged, step, False)
-    if tiles <= FEW_TILES and c % nr == 0 and 4 * c >= 2 * nr * get_num_threads():
-        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), d.dtype)
-        _few_tiles_back(d, exchanged, kh, kw, dv, tiles, k, c, nr, step, work, edges)
-        return
-    u = matrices(-(-4 * c // nr) * nr * k, d.dtype)
-    _transform_weights(exchanged, kh, kw, k, c, u, nr, step, True)
-    products(d, u, dv, tiles, k, 4 * c, nr, everywhere(k), _there(kh, kw, c), ROWS, edges)
+    nr, step = panel_width(4 * c, w.dtype), lanes(w.dtype)
+    turned = memory.scratch(w.size, w.dtype)
+    exchange_sides(np.ascontiguousarray(w).reshape(-1), kh * kw, c, k, turned, step, False)
+    whole = c % nr == 0 and 4 * c >= 2 * nr * get_num_threads()
+    if tiles is not None and tiles <= FEW_TILES and whole:
+        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
+        return lambda d, dv, t: _few_tiles_back(d, turned, kh, kw, dv, t, k, c, nr, step, work)
+    u = matrices(-(-4 * c // nr) * nr * k, w.dtype)
+    _transform_weights(turned, kh, kw, k, c, u, nr, step, True)
+    deep, wide = everywhere(k), _there(kh, kw, c)
+    return lambda d, dv, t: products(d, u, dv, t, k, 4 * c, nr, deep, wide, ROWS)
 
 
 def convolve(
     x: np.ndarray, w: np.ndarray, finish: Finish, y: np.ndarray, padding: tuple[int, int, int, int]
 ) -> None:  # fmt: skip
     """y = x (N, H, W, C) convolved with w (KH, KW, C, K) at stride 2, finished: (N, OH R, OW R, K / R²)."""
-    n, k = y.shape[0], w.shape[3]
+    n, k, c, (top, _, left, _) = y.shape[0], w.shape[3], x.shape[3], padding
     oh, ow = y.shape[1] // finish.factor, y.shape[2] // finish.factor
-    step = lanes(x.dtype)
-    th, tw = -(-oh // TILE), -(-ow // TILE)
-    tiles = n * th * tw
-    v = _points_of(x, th, tw, padding)
-    m = matrices(tiles * k, x.dtype)
-    _multiply_points(v, w, m, tiles)
+    step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
     whole = oh % TILE == 0 and ow % TILE == 0
-    out = y.reshape(-1) if whole else memory.empty(tiles * TILE * TILE * k, x.dtype)
-    transform_output(m, tiles, n, th, tw, k, *finish, out, step)
+    out = y.reshape(-1) if whole else memory.scratch(n * th * tw * TILE * TILE * k, x.dtype)
+    some = pictures_at_once(n, th * tw, 4 * c, k, x.dtype)
+    room = whole_tiles(some * th * tw)
+    v, m = matrices(room * 4 * c, x.dtype), matrices(room * k, x.dtype)
+    corners = corners_of(c, 2, x.dtype)
+    multiply = _multiplier(w, room if some == n else None)
+    for x_, y_, count in groups(n, some, x.reshape(-1), out):
+        tiles = count * th * tw
+        transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 2, v, step, corners)
+        multiply(v, m, whole_tiles(tiles))
+        transform_output(m, tiles, count, th, tw, k, *finish, y_, step)
     if not whole:
         cut(out, y, finish.factor)
 
@@ -329,24 +320,26 @@ def backward(
     """dw (KH, KW, C, K) += the gradient of the weights; dx (N, H, W, C) = that of the input, where it is wanted."""
     n, oh, ow, k = upstream.shape
     kh, kw, c, _ = w.shape
-    step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
-    tiles, nr = n * th * tw, panel_width(k, x.dtype)
+    step, th, tw, (top, _, left, _) = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE), padding
     dy = upstream.picture(TILE * th, TILE * tw)
-    v = _points_of(x, th, tw, padding)
-    d = matrices(-(-k // nr) * nr * tiles, x.dtype)
-    transform_gradient(dy, n, th, tw, k, d, nr, step)
+    some = pictures_at_once(n, th * tw, 4 * c, k, x.dtype)
+    room = whole_tiles(some * th * tw)
+    d, v = matrices(room * k, x.dtype), matrices(room * 4 * c, x.dtype)
+    corners = corners_of(c, 2, x.dtype)
+    nr = panel_width(k, x.dtype)
     rows = weight_rows(c, 4 * -(-k // nr))
-    work = scratch(POINTS * (rows * nr + PAD) + 9 * step, x.dtype)
-    edges = scratch(edge_size(nr), x.dtype)
-    _weight_gradient(v, d, dw.reshape(-1), kh, kw, tiles, c, k, nr, rows, step, work, edges)
-    if dx is None:
-        return
-    del v
-    d = matrices(tiles * k, x.dtype)
-    transform_gradient(dy, n, th, tw, k, d, k, step)
-    dv = matrices(tiles * 4 * c, x.dtype)
-    _multiply_points_back(d, w, dv, tiles)
-    hp, wp = 2 * TILE * th + 4, 2 * TILE * tw + 4
-    dxp = memory.empty(n * hp * wp * c, x.dtype)
-    _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw)
-    crop(dxp, hp, wp, padding[0], padding[2], dx.reshape(-1), *dx.shape)
+    work = scratch(POINTS * (rows * nr + PAD), x.dtype)
+    if dx is not None:
+        hp, wp = 2 * TILE * th + 4, 2 * TILE * tw + 4
+        dxp = memory.scratch(some * hp * wp * c, x.dtype)
+        multiply = _multiplier_back(w, room if some == n else None)
+    flat = x.reshape(-1), dy, x.reshape(-1) if dx is None else dx.reshape(-1)
+    for x_, dy_, dx_, count in groups(n, some, *flat):
+        tiles = count * th * tw
+        transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 2, v, step, corners)
+        transform_gradient(dy_, count, th, tw, k, d, step)
+        _weight_gradient(v, d, dw.reshape(-1), kh, kw, tiles, c, k, nr, rows, step, work)
+        if dx is not None:
+            multiply(d, v, whole_tiles(tiles))  # dV in the place of V
+            _add_pixels(v, count, th, tw, c, dxp, step, kh, kw)
+            crop(dxp, hp, wp, top, left, dx_, count, *dx.shape[1:])

@@ -35,6 +35,7 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
+FLOATS = VECTOR_BYTES // 4  # float32 numbers of a vector
 
 # AVX-512 has 32 registers: 8 x 2 accumulators leave room for two vectors of B and the broadcasts. AVX2 and
 # plain x86-64 have 16, so 6 x 2; NEON has 32 but of 16 bytes.
@@ -46,140 +47,185 @@ def lanes(dtype: np.dtype) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-def _micro_kernel(vectors: int, tile_rows: int = TILE_ROWS):
+def _added(context, builder, sig, args, value, place, _) -> None:
+    """Stores a vector of the tile, or adds it to what is there."""
+
+    def store(what):
+        builder.store(what, place).align = sig.args[0].dtype.bitwidth // 8
+
+    with builder.if_else(args[14]) as (then, otherwise):
+        with then:
+            old = builder.load(place)
+            old.align = sig.args[0].dtype.bitwidth // 8
+            store(builder.fadd(old, value))
+        with otherwise:
+            store(value)
+
+
+def _finished(context, builder, sig, args, value, place, v) -> None:
+    """Stores leaky(vector + bias); leaky(z) = z where z > 0, else slope z."""
+    bias, start, slope = args[14:]
+    vector, number_bytes = value.type, sig.args[0].dtype.bitwidth // 8
+    array = context.make_array(sig.args[14])(context, builder, bias)
+    at = builder.gep(array.data, [builder.add(start, ir.IntType(64)(v * vector.count))])
+    loaded = builder.load(builder.bitcast(at, vector.as_pointer()))
+    loaded.align = number_bytes
+    empty = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(empty, slope, ir.IntType(64)(0))
+    same = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    z = builder.fadd(value, loaded)
+    finished = _leaky(builder, z, z, builder.shuffle_vector(one, empty, same))
+    builder.store(finished, place).align = number_bytes
+
+
+def _micro_kernel(
+    vectors: int,
+    tile_rows: int = TILE_ROWS,
+    *,
+    apart: bool = False,
+    ones: bool = False,
+    finish: Callable[..., None] = _added,
+):
     """Builds the kernel whose tile is tile_rows x (vectors * lanes).
 
     The sum goes over ``runs`` runs of ``depth`` rounds: round k of run r reads a[i] at a0 + a_row i + a_k k + a_run r
     and the vectors of b at b0 + b_k k + b_run r. One run is a matrix product; a run for each row of a kernel is a
-    convolution that reads the picture where it lies.
+    convolution that reads the picture where it lies. ``apart``: there is one run, and b_run is instead how far from
+    each other the vectors of b lie, which are neighbours otherwise. ``ones``: the last row of a is not read, but all 1,
+    so that the last row of the tile is the sum of b's. ``finish`` stores a vector of the tile: `_added`
+    takes one more argument, accumulate, `_finished` three, bias, where in it the tile's columns begin, and slope.
     """
 
-    @intrinsic
-    def kernel(
-        typingctx,
-        a,
-        a0,
-        a_row,
-        a_k,
-        a_run,
-        b,
-        b0,
-        b_k,
-        b_run,
-        c,
-        c0,
-        c_row,
-        depth,
-        runs,
-        accumulate,
-    ):
+    def codegen(context, builder, sig, args):
+        a_, a0, a_row, a_k, a_run, b_, b0, b_k, b_run, c_, c0, c_row, depth, runs = args[:14]
+        number = context.get_value_type(sig.args[0].dtype)
+        count = VECTOR_BYTES // (sig.args[0].dtype.bitwidth // 8)
+        vector = ir.VectorType(number, count)
+        index = ir.IntType(64)
+
+        def data(position, value, offset):
+            array = context.make_array(sig.args[position])(context, builder, value)
+            return builder.gep(array.data, [offset])
+
+        def load_vector(pointer):
+            value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+            value.align = number_bytes
+            return value
+
+        number_bytes = sig.args[0].dtype.bitwidth // 8
+        pa, pb, pc = data(0, a_, a0), data(5, b_, b0), data(9, c_, c0)
+        fma = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [vector] * 3),
+            f"llvm.fma.v{count}f{number_bytes * 8}",
+        )
+        zero = ir.Constant(vector, [0.0] * count)
+        rows = [builder.mul(a_row, index(i)) for i in range(tile_rows)]
+
+        # Two loops: the runs, and the rounds of one run.
+        before = builder.block
+        outer, inner = (builder.append_basic_block(n) for n in ("run", "depth"))
+        next_run, after = (builder.append_basic_block(n) for n in ("next", "store"))
+        some = builder.icmp_signed(">", builder.mul(depth, runs), index(0))
+        builder.cbranch(some, outer, after)
+
+        def sums(block, start):
+            builder.position_at_end(block)
+            found = [[builder.phi(vector) for _ in range(vectors)] for _ in range(tile_rows)]
+            for line, old in zip(found, start, strict=True):
+                for value, first in zip(line, old, strict=True):
+                    value.add_incoming(*first)
+            return found
+
+        nothing = [[(zero, before)] * vectors] * tile_rows
+        builder.position_at_end(outer)
+        r, run_a, run_b = builder.phi(index), builder.phi(index), builder.phi(index)
+        begun = sums(outer, nothing)
+        builder.branch(inner)
+
+        builder.position_at_end(inner)
+        k, at_a, at_b = builder.phi(index), builder.phi(index), builder.phi(index)
+        tile = sums(inner, [[(value, outer) for value in line] for line in begun])
+        line = builder.gep(pb, [at_b])
+        between = [
+            builder.mul(b_run, index(v)) if apart else index(v * count) for v in range(vectors)
+        ]
+        bs = [load_vector(builder.gep(line, [offset])) for offset in between]
+        new = []
+        for i in range(tile_rows):
+            if ones and i == tile_rows - 1:
+                new.append([builder.fadd(bs[v], tile[i][v]) for v in range(vectors)])
+                continue
+            scalar = builder.load(builder.gep(pa, [builder.add(rows[i], at_a)]))
+            one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, index(0))
+            same = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
+            ai = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), same)
+            new.append([builder.call(fma, [ai, bs[v], tile[i][v]]) for v in range(vectors)])
+        for value, start, step in (
+            (k, index(0), index(1)),
+            (at_a, run_a, a_k),
+            (at_b, run_b, b_k),
+        ):
+            value.add_incoming(start, outer)
+            value.add_incoming(builder.add(value, step), inner)
+        builder.cbranch(builder.icmp_signed("<", builder.add(k, index(1)), depth), inner, next_run)
+
+        builder.position_at_end(next_run)
+        for value, step in ((r, index(1)), (run_a, a_run), (run_b, b_run)):
+            value.add_incoming(index(0), before)
+            value.add_incoming(builder.add(value, step), next_run)
+        builder.cbranch(builder.icmp_signed("<", builder.add(r, index(1)), runs), outer, after)
+
+        done = sums(after, nothing)
+        for i in range(tile_rows):
+            for v in range(vectors):
+                tile[i][v].add_incoming(new[i][v], inner)
+                begun[i][v].add_incoming(new[i][v], next_run)
+                done[i][v].add_incoming(new[i][v], next_run)
+        for i in range(tile_rows):
+            for v in range(vectors):
+                place = builder.gep(
+                    pc, [builder.add(builder.mul(c_row, index(i)), index(v * count))]
+                )
+                place = builder.bitcast(place, vector.as_pointer())
+                finish(context, builder, sig, args, done[i][v], place, v)
+        return context.get_dummy_value()
+
+    def signature(a, b, c, *more: types.Type):
         if not (isinstance(a, types.Array) and a.dtype == b.dtype == c.dtype):
             return None
-        size = types.intp
-        signature = types.void(
-            a, size, size, size, size, b, size, size, size, c, size, size, size, size, types.boolean
-        )
+        n = types.intp
+        return types.void(a, n, n, n, n, b, n, n, n, c, n, n, n, n, *more)
 
-        def codegen(context, builder, sig, args):
-            (a_, a0, a_row, a_k, a_run, b_, b0, b_k, b_run, c_, c0, c_row, depth, runs,
-             accumulate) = args  # fmt: skip
-            number = context.get_value_type(sig.args[0].dtype)
-            count = VECTOR_BYTES // (sig.args[0].dtype.bitwidth // 8)
-            vector = ir.VectorType(number, count)
-            index = ir.IntType(64)
+    if finish is _finished:
 
-            def data(position, value, offset):
-                array = context.make_array(sig.args[position])(context, builder, value)
-                return builder.gep(array.data, [offset])
+        @intrinsic
+        def kernel(
+            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, bias, bias0, slope
+        ):  # fmt: skip
+            return signature(a, b, c, bias, types.intp, slope), codegen
+    else:
 
-            def load_vector(pointer):
-                value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-                value.align = number_bytes
-                return value
-
-            number_bytes = sig.args[0].dtype.bitwidth // 8
-            pa, pb, pc = data(0, a_, a0), data(5, b_, b0), data(9, c_, c0)
-            fma = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector] * 3),
-                f"llvm.fma.v{count}f{number_bytes * 8}",
-            )
-            zero = ir.Constant(vector, [0.0] * count)
-            rows = [builder.mul(a_row, index(i)) for i in range(tile_rows)]
-
-            before = builder.block
-            loop = builder.append_basic_block("depth")
-            after = builder.append_basic_block("store")
-            total = builder.mul(depth, runs)
-            builder.cbranch(builder.icmp_signed(">", total, index(0)), loop, after)
-
-            builder.position_at_end(loop)
-            # Rounds done, of this run; where the round and its run begin in a and b.
-            k, inner = builder.phi(index), builder.phi(index)
-            at_a, at_b = builder.phi(index), builder.phi(index)
-            run_a, run_b = builder.phi(index), builder.phi(index)
-            tile = [[builder.phi(vector) for _ in range(vectors)] for _ in range(tile_rows)]
-            line = builder.gep(pb, [at_b])
-            bs = [load_vector(builder.gep(line, [index(v * count)])) for v in range(vectors)]
-            sums = []
-            for i in range(tile_rows):
-                scalar = builder.load(builder.gep(pa, [builder.add(rows[i], at_a)]))
-                one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, index(0))
-                same = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
-                ai = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), same)
-                sums.append([builder.call(fma, [ai, bs[v], tile[i][v]]) for v in range(vectors)])
-            next_k = builder.add(k, index(1))
-            next_inner = builder.add(inner, index(1))
-            ends = builder.icmp_signed("==", next_inner, depth)
-            new_a, new_b = builder.add(run_a, a_run), builder.add(run_b, b_run)
-            for value, following in (
-                (k, next_k),
-                (inner, builder.select(ends, index(0), next_inner)),
-                (at_a, builder.select(ends, new_a, builder.add(at_a, a_k))),
-                (at_b, builder.select(ends, new_b, builder.add(at_b, b_k))),
-                (run_a, builder.select(ends, new_a, run_a)),
-                (run_b, builder.select(ends, new_b, run_b)),
-            ):
-                value.add_incoming(index(0), before)
-                value.add_incoming(following, loop)
-            for i in range(tile_rows):
-                for v in range(vectors):
-                    tile[i][v].add_incoming(zero, before)
-                    tile[i][v].add_incoming(sums[i][v], loop)
-            builder.cbranch(builder.icmp_signed("<", next_k, total), loop, after)
-
-            builder.position_at_end(after)
-            done = [[builder.phi(vector) for _ in range(vectors)] for _ in range(tile_rows)]
-            for i in range(tile_rows):
-                for v in range(vectors):
-                    done[i][v].add_incoming(zero, before)
-                    done[i][v].add_incoming(sums[i][v], loop)
-            for i in range(tile_rows):
-                for v in range(vectors):
-                    place = builder.gep(
-                        pc, [builder.add(builder.mul(c_row, index(i)), index(v * count))]
-                    )
-                    with builder.if_else(accumulate) as (then, otherwise):
-                        with then:
-                            old = load_vector(place)
-                            new = builder.fadd(old, done[i][v])
-                            store = builder.store(new, builder.bitcast(place, vector.as_pointer()))
-                            store.align = number_bytes
-                        with otherwise:
-                            store = builder.store(
-                                done[i][v], builder.bitcast(place, vector.as_pointer())
-                            )
-                            store.align = number_bytes
-            return context.get_dummy_value()
-
-        return signature, codegen
+        @intrinsic
+        def kernel(
+            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, accumulate
+        ):  # fmt: skip
+            return signature(a, b, c, types.boolean), codegen
 
     return kernel
 
 
 tile_product_1 = _micro_kernel(1)
 tile_product_2 = _micro_kernel(2)
+# For rows that lie side by side in one vector's worth of memory: a number of them that divides it.
+NEAR_ROWS = 8 if VECTOR_BYTES == 64 else 4
+near_product_1 = _micro_kernel(1, NEAR_ROWS)
+near_product_2 = _micro_kernel(2, NEAR_ROWS, apart=True)
 tall_product_1 = _micro_kernel(1, 2 * TILE_ROWS)  # one vector of b is loaded for twice the rows
+tile_finish_1 = _micro_kernel(1, finish=_finished)
+tile_finish_2 = _micro_kernel(2, finish=_finished)
+tall_ones_1 = _micro_kernel(1, 2 * TILE_ROWS, ones=True)
+tall_finish_1 = _micro_kernel(1, 2 * TILE_ROWS, finish=_finished)
 low_product_3 = _micro_kernel(3, 3)  # tiles of 3 rows, for results with few rows
 low_product_5 = _micro_kernel(5, 3)  # needs 32 registers
 

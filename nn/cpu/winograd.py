@@ -11,6 +11,10 @@ sum over channels turns the 36 entry-by-entry products into 36 matrix products,
 
     M[p] (T, K) = V[p] (T, C) U[p] (C, K)        T tiles of the whole batch, p one of 36 points
 
+V lies in panels, (36, C / L, T, L) with L the numbers of a vector, and so does D of the weights' gradient. Then both
+products, the one along C and the one along T, read it piece by piece as it lies; row by row, the second would jump
+C numbers after every 8. T is rounded up to whole tiles of registers: what stands there is multiplied and never used.
+
 and those are what the register tile of ``simd.py`` is good at. The transforms only add, and multiply by small
 constants; they touch every number once, which is why it pays from some 16 channels on.
 
@@ -25,29 +29,28 @@ not exact, because G divides. float64 therefore always takes the direct way, and
 Sources: Winograd 1980; Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308.
 """
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn import memory
 from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
-from nn.cpu.gemm import (
-    DEPTH,
-    PAD,
-    ROWS,
-    edge_size,
-    multiply_block,
-    panel_width,
-    scratch,
-)
+from nn.cpu.gemm import DEPTH, PAD, ROWS, multiply_panels, panel_width, scratch
 from nn.cpu.simd import (
+    FLOATS,
+    NEAR_ROWS,
     TILE_ROWS,
-    add_span,
     clear_span,
     copy_span,
     lanes,
+    near_product_1,
+    near_product_2,
     sandwich,
     sandwich_activate,
+    sandwich_add,
     transpose_tile,
 )
 
@@ -56,7 +59,8 @@ SEEN = TILE + 2
 POINTS = SEEN * SEEN
 FEW_TILES = 64  # up to so many, the weights are the larger side
 CACHED = 448 * 1024  # bytes of a thread's working set that stays in its L2 cache
-WEIGHT_ROWS = 8 * TILE_ROWS  # channels of a block of dU, at most
+AT_ONCE = 4 * 2**20  # bytes of both transforms of the pictures that are taken together
+WEIGHT_ROWS = 64  # channels of a block of dU, at most
 
 
 def _matrices(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,7 +88,7 @@ _pixels = sandwich(B_T)  # 6x6 pixels -> 36 points
 _weights = sandwich(G)  # 3x3 weights -> 36 points
 _output = sandwich_activate(A_T)  # 36 points -> 4x4 pixels, finished
 _output_back = sandwich(A_T.T)  # 4x4 gradients -> 36 points
-_weights_back = sandwich(G.T)  # 36 points -> 3x3 gradients
+_weights_back = sandwich_add(G.T)  # 36 points -> 3x3 gradients, added
 
 
 def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> bool:
@@ -96,11 +100,17 @@ def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> 
 
 
 @njit(cache=True, nogil=True)
-def _tile_to_points(x, i, first, column, shape, stride, v, to, point, step, corner):
+def whole_tiles(rows: int) -> int:
+    """``rows``, rounded up to whole register tiles."""
+    return (rows + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
+
+
+@njit(cache=True, nogil=True)
+def _tile_to_points(x, i, first, column, shape, stride, v, to, tiles, point, step, corner):
     """What one tile of picture i sees, from row ``first`` and ``column`` on, at its 36 points from v[to] on.
 
-    shape: (H, W, C) of x. With stride S the tile sees S S phases, each of C channels of V. A tile that hangs over the
-    border is copied first, and the zeros around it written out, into ``corner``.
+    shape: (H, W, C) of x; V (36, channels / L, tiles, L). With stride S the tile sees S S phases, each of C channels
+    of V. A tile that hangs over the border is copied first, and the zeros around it written out, into ``corner``.
     """
     h, w, c = shape
     side = SEEN * stride
@@ -111,7 +121,7 @@ def _tile_to_points(x, i, first, column, shape, stride, v, to, point, step, corn
             for j in range(0, c, step):
                 _pixels(
                     x, start + j, stride * w * c, stride * c,
-                    v, to + phase * c + j, SEEN * point, point,
+                    v, to + (phase * c + j) * tiles, SEEN * point, point,
                 )  # fmt: skip
         return
     before, after = max(0, -column), max(0, min(side, w - column))
@@ -129,24 +139,24 @@ def _tile_to_points(x, i, first, column, shape, stride, v, to, point, step, corn
         for j in range(0, c, step):
             _pixels(
                 corner, start + j, stride * side * c, stride * c,
-                v, to + phase * c + j, SEEN * point, point,
+                v, to + (phase * c + j) * tiles, SEEN * point, point,
             )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def transform_pixels(x, n, shape, top, left, th, tw, stride, v, step, corners) -> None:
-    """V (36, T, S S C) from x (N, H, W, C) behind a border of ``top`` rows and ``left`` columns of zeros.
+    """V (36, S S C / L, T, L) from x (N, H, W, C) behind a border of ``top`` rows and ``left`` columns of zeros.
 
     shape: (H, W, C); ``step``: numbers of a vector; corners: (threads, numbers that a tile sees).
     """
-    wide = stride * stride * shape[2]
-    point = n * th * tw * wide + PAD
+    tiles = whole_tiles(n * th * tw)
+    point = tiles * stride * stride * shape[2] + PAD
     for row in prange(n * th):
         i, first = row // th, row % th * TILE * stride - top
         for q in range(tw):
             _tile_to_points(
                 x, i, first, q * TILE * stride - left, shape, stride,
-                v, (row * tw + q) * wide, point, step, corners[get_thread_id()],
+                v, (row * tw + q) * step, tiles, point, step, corners[get_thread_id()],
             )  # fmt: skip
 
 
@@ -171,14 +181,14 @@ def exchange_sides(w, taps, c, k, out, step, turn) -> None:
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def products(v, u, m, tiles, c, k, nr, deep, wide, block, edges) -> None:
-    """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points.
+def products(v, u, m, tiles, c, k, nr, deep, wide, block) -> None:
+    """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points; V (36, C / L, T, L), T in whole tiles.
 
     deep, wide: (36, 2, 2) the channels of V and the columns of M that are there at each point: from, to; from, to.
     """
     blocks = (tiles + block - 1) // block
-    v_point, u_point = tiles * c + PAD, (k + nr - 1) // nr * nr * c + PAD
-    m_point = tiles * k + PAD
+    v_point, m_point = tiles * c + PAD, tiles * k + PAD
+    u_point = (k + nr - 1) // nr * nr * c + PAD
     for task in prange(POINTS * blocks):
         point, first = task // blocks, task % blocks * block
         rows = min(block, tiles - first)
@@ -188,11 +198,11 @@ def products(v, u, m, tiles, c, k, nr, deep, wide, block, edges) -> None:
             for part in range(2):
                 last = deep[point, part, 1]
                 for c0 in range(deep[point, part, 0], last, DEPTH):
-                    multiply_block(
-                        v, point * v_point + first * c + c0, c, 1, rows,
+                    multiply_panels(
+                        v, point * v_point + c0 * tiles + first * FLOATS, FLOATS * tiles, rows,
                         u, point * u_point + (start * c + c0 * nr), c * nr, nr,
                         m, point * m_point + first * k + start, k, stop - start,
-                        min(DEPTH, last - c0), more, edges[get_thread_id()],
+                        min(DEPTH, last - c0), more,
                     )  # fmt: skip
                     more = True
 
@@ -200,7 +210,7 @@ def products(v, u, m, tiles, c, k, nr, deep, wide, block, edges) -> None:
 @njit(parallel=True, cache=True, nogil=True)
 def transform_output(m, tiles, n, th, tw, k, bias, slope, factor, y, step) -> None:
     """y from M (36, T, K), finished: (N, 4 TH, 4 TW, K), shuffled by ``factor``; where in it, see ``ends.py``."""
-    point = tiles * k + PAD
+    point = whole_tiles(tiles) * k + PAD
     run = k // factor
     line = TILE * tw * run
     for row in prange(n * th):
@@ -233,7 +243,6 @@ def _in_one_go(
     rows,
     step,
     work,
-    edges,
     corners,
 ):
     """All three steps for ``rows`` rows of tiles at a time, V and M never leaving the cache of their thread.
@@ -248,7 +257,7 @@ def _in_one_go(
         v = work[get_thread_id()]
         first = task * rows
         count = min(rows, n * th - first)
-        tiles = count * tw
+        tiles = whole_tiles(count * tw)
         v_point, m_point = tiles * c + PAD, tiles * k + PAD
         m = POINTS * v_point  # where in the working space M lies
         for row in range(first, first + count):
@@ -256,15 +265,15 @@ def _in_one_go(
             for q in range(tw):
                 _tile_to_points(
                     x, i, TILE * p - top, TILE * q - left, shape, 1,
-                    v, ((row - first) * tw + q) * c, v_point, step, corners[get_thread_id()],
+                    v, ((row - first) * tw + q) * step, tiles, v_point, step, corners[get_thread_id()],
                 )  # fmt: skip
         for point in range(POINTS):
             for c0 in range(0, c, DEPTH):
-                multiply_block(
-                    v, point * v_point + c0, c, 1, tiles,
+                multiply_panels(
+                    v, point * v_point + c0 * tiles, FLOATS * tiles, tiles,
                     u, point * u_point + c0 * nr, c * nr, nr,
                     v, m + point * m_point, k, k,
-                    min(DEPTH, c - c0), c0 > 0, edges[get_thread_id()],
+                    min(DEPTH, c - c0), c0 > 0,
                 )  # fmt: skip
         for row in range(first, first + count):
             for q in range(tw):
@@ -278,53 +287,82 @@ def _in_one_go(
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def transform_gradient(dy, n, th, tw, k, d, nr, step) -> None:
-    """D (36, K / NR, T, NR), each point in panels, from dy (N, 4 TH, 4 TW, K)."""
+def transform_gradient(dy, n, th, tw, k, d, step) -> None:
+    """D (36, K / L, T, L) from dy (N, 4 TH, 4 TW, K)."""
     line = TILE * tw * k
-    tiles = n * th * tw
-    point = (k + nr - 1) // nr * nr * tiles + PAD
+    tiles = whole_tiles(n * th * tw)
+    point = tiles * k + PAD
     for row in prange(n * th):
         for q in range(tw):
             at = row * TILE * line + TILE * q * k
-            tile = row * tw + q
+            to = (row * tw + q) * step
             for j in range(0, k, step):
-                to = (j // nr * tiles + tile) * nr + j % nr
-                _output_back(dy, at + j, line, k, d, to, SEEN * point, point)
+                _output_back(dy, at + j, line, k, d, to + j * tiles, SEEN * point, point)
+
+
+@njit(cache=True, nogil=True)
+def weight_block(v, v0, d, d0, room, tiles, first, rows, columns, nr, du, to) -> None:
+    """du[to] (rows, NR) = V[p]ᵀ D[p] at one point, for channels first ... first + rows of V and ``columns`` of D.
+
+    V[p] (C / L, T, L) begins at v0, the panels of D at d0; ``room`` is T in whole tiles.
+    """
+    for t0 in range(0, tiles, DEPTH):
+        depth, b0 = min(DEPTH, tiles - t0), d0 + t0 * FLOATS
+        for i in range(0, rows, NEAR_ROWS):
+            at = v0 + ((first + i) // FLOATS * room + t0) * FLOATS + (first + i) % FLOATS
+            if columns == FLOATS:
+                near_product_1(
+                    v, at, 1, FLOATS, 0, d, b0, FLOATS, 0, du, to + i * nr, nr, depth, 1, t0 > 0
+                )
+            else:
+                near_product_2(
+                    v,
+                    at,
+                    1,
+                    FLOATS,
+                    0,
+                    d,
+                    b0,
+                    FLOATS,
+                    FLOATS * room,
+                    du,
+                    to + i * nr,
+                    nr,
+                    depth,
+                    1,
+                    t0 > 0,
+                )
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work, edges):
+def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work):
     """dw (3, 3, C, K) += Gᵀ dU G with dU[p] = V[p]ᵀ (C, T) D[p] (T, K), block by block: dU is never written out.
 
-    work: (threads, 36 (block NR + PAD) + 9 step) numbers.
+    work: (threads, 36 (block NR + PAD)) numbers.
     """
     blocks = (c + block - 1) // block
     panels = (k + nr - 1) // nr
-    v_point, d_point, du_point = tiles * c + PAD, panels * nr * tiles + PAD, block * nr + PAD
-    part = POINTS * du_point
+    room = whole_tiles(tiles)
+    v_point, d_point, du_point = room * c + PAD, room * k + PAD, block * nr + PAD
     for task in prange(blocks * panels):
         du = work[get_thread_id()]
         first, panel = task % blocks * block, task // blocks
         rows, columns = min(block, c - first), min(nr, k - panel * nr)
         for point in range(POINTS):
-            for t0 in range(0, tiles, DEPTH):
-                multiply_block(
-                    v, point * v_point + t0 * c + first, 1, c, rows,
-                    d, point * d_point + (panel * tiles + t0) * nr, 0, nr,
-                    du, point * du_point, nr, columns,
-                    min(DEPTH, tiles - t0), t0 > 0, edges[get_thread_id()],
-                )  # fmt: skip
+            weight_block(
+                v, point * v_point, d, point * d_point + panel * nr * room, room, tiles,
+                first, rows, columns, nr, du, point * du_point,
+            )  # fmt: skip
         for i in range(rows):
+            to = (first + i) * k + panel * nr
             for j in range(0, columns, step):
-                _weights_back(du, i * nr + j, SEEN * du_point, du_point, du, part, 3 * step, step)
-                for tap in range(9):
-                    add_span(
-                        dw, (tap * c + first + i) * k + panel * nr + j, du, part + tap * step, step
-                    )
+                _weights_back(
+                    du, i * nr + j, SEEN * du_point, du_point, dw, to + j, 3 * c * k, c * k
+                )
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _few_tiles(v, w, m, tiles, c, k, nr, step, work, edges):
+def _few_tiles(v, w, m, tiles, c, k, nr, step, work):
     """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points, straight from the weights w (3, 3, C, K).
 
     Where the tiles are few, U is the largest array by far and is used only once: each thread makes it panel by panel,
@@ -342,11 +380,11 @@ def _few_tiles(v, w, m, tiles, c, k, nr, step, work, edges):
                     at = (c0 + i) * k + panel * nr + j
                     _weights(w, at, 3 * c * k, c * k, u, i * nr + j, SEEN * u_point, u_point)
             for point in range(POINTS):
-                multiply_block(
-                    v, point * v_point + c0, c, 1, tiles,
+                multiply_panels(
+                    v, point * v_point + c0 * tiles, FLOATS * tiles, tiles,
                     u, point * u_point, 0, nr,
                     m, point * m_point + panel * nr, k, columns,
-                    depth, c0 > 0, edges[get_thread_id()],
+                    depth, c0 > 0,
                 )  # fmt: skip
 
 
@@ -356,7 +394,7 @@ def matrices(numbers: int, dtype: np.dtype) -> np.ndarray:
     A transform writes to all 36 in turn. A power of two apart they would fall into one set of the cache and drive each
     other out, so PAD numbers lie between them.
     """
-    return memory.empty(POINTS * (numbers + PAD), dtype)
+    return memory.scratch(POINTS * (numbers + PAD), dtype)
 
 
 def convolve(
@@ -374,15 +412,14 @@ def convolve(
     tiles = n * th * tw
     x, w, tiled = x.reshape(-1), np.ascontiguousarray(w).reshape(-1), y.reshape(-1)
     if oh % TILE or ow % TILE:
-        tiled = memory.empty(tiles * TILE * TILE * k, y.dtype)
+        tiled = memory.scratch(tiles * TILE * TILE * k, y.dtype)
     corners = corners_of(c, 1, y.dtype)
     rows = CACHED // (POINTS * tw * (c + k) * y.itemsize)
     if rows and POINTS * c * k * y.itemsize <= CACHED:
         nr = panel_width(k, y.dtype)
         u = matrices(-(-k // nr) * nr * c, y.dtype)
         _transform_weights(w, c, k, u, nr, step)
-        work = scratch(POINTS * (rows * tw * (c + k) + 2 * PAD), y.dtype)
-        edges = scratch(edge_size(nr), y.dtype)
+        work = scratch(POINTS * (int(whole_tiles(rows * tw)) * (c + k) + 2 * PAD), y.dtype)
         _in_one_go(
             x,
             shape,
@@ -399,15 +436,17 @@ def convolve(
             rows,
             step,
             work,
-            edges,
             corners,
         )
     else:
-        v = matrices(tiles * c, y.dtype)
-        transform_pixels(x, n, shape, top, left, th, tw, 1, v, step, corners)
-        m = matrices(tiles * k, y.dtype)
-        multiply_points(v, w, m, tiles, c, k)
-        transform_output(m, tiles, n, th, tw, k, *finish, tiled, step)
+        some = pictures_at_once(n, th * tw, c, k, y.dtype)
+        room = whole_tiles(some * th * tw)
+        v, m = matrices(room * c, y.dtype), matrices(room * k, y.dtype)
+        multiply = multiplier(w, c, k, room if some == n else None)
+        for x_, y_, count in groups(n, some, x, tiled):
+            transform_pixels(x_, count, shape, top, left, th, tw, 1, v, step, corners)
+            multiply(v, m, whole_tiles(count * th * tw))
+            transform_output(m, count * th * tw, count, th, tw, k, *finish, y_, step)
     if oh % TILE or ow % TILE:
         cut(tiled, y, finish.factor)
 
@@ -440,28 +479,47 @@ def backward(
     """
     n, oh, ow, k = upstream.shape
     c, step, th, tw = x.shape[3], lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
-    tiles, nr = n * th * tw, panel_width(k, x.dtype)
     dy = upstream.picture(TILE * th, TILE * tw)
-    v = matrices(tiles * c, x.dtype)
-    corners = corners_of(c, 1, x.dtype)
-    flat, (top, _, left, _) = x.reshape(-1), padding
-    transform_pixels(flat, n, x.shape[1:], top, left, th, tw, 1, v, step, corners)
-    d = matrices(-(-k // nr) * nr * tiles, x.dtype)
-    transform_gradient(dy, n, th, tw, k, d, nr, step)
-    add_weight_gradient(v, d, dw.reshape(-1), tiles, c, k)
+    some = pictures_at_once(n, th * tw, c, k, x.dtype)
+    room = whole_tiles(some * th * tw)
+    with memory.frame():
+        v, d = matrices(room * c, x.dtype), matrices(room * k, x.dtype)
+        corners, (top, _, left, _) = corners_of(c, 1, x.dtype), padding
+        for x_, dy_, count in groups(n, some, x.reshape(-1), dy):
+            transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 1, v, step, corners)
+            transform_gradient(dy_, count, th, tw, k, d, step)
+            add_weight_gradient(v, d, dw.reshape(-1), count * th * tw, c, k)
     if dx is None:
         return
-    del v, d
-    turned = memory.empty((3, 3, k, c), w.dtype)
+    turned = memory.scratch((3, 3, k, c), w.dtype)
     exchange_sides(np.ascontiguousarray(w).reshape(-1), 9, c, k, turned.reshape(-1), step, True)
     dy = dy.reshape(n, TILE * th, TILE * tw, k)
     convolve(dy, turned, Finish.make(None, c, x.dtype), dx, tuple(2 - p for p in padding))
 
 
+def pictures_at_once(n: int, tiles: int, c: int, k: int, dtype: np.dtype) -> int:
+    """How many of ``n`` pictures of ``tiles`` tiles to take through all steps together.
+
+    So many that V and M, or V and D, stay in the cache from one step to the next. All, where the transformed weights
+    would not stay there: they are read once for every group.
+    """
+    point = POINTS * np.dtype(dtype).itemsize
+    if point * c * k > AT_ONCE:
+        return n
+    return min(n, max(1, AT_ONCE // (point * tiles * (c + k))))
+
+
+def groups(n: int, some: int, *arrays: np.ndarray) -> Iterator[tuple[Any, ...]]:
+    """Views of ``some`` pictures after another of flat arrays of ``n`` pictures, and how many they are."""
+    for first in range(0, n, some):
+        count = min(some, n - first)
+        yield *(a[a.size // n * first : a.size // n * (first + count)] for a in arrays), count
+
+
 def weight_rows(c: int, columns: int) -> int:
     """Channels of a block of dU: the most that leaves every thread a block, where there are ``columns`` of blocks."""
     rows = WEIGHT_ROWS
-    while rows > TILE_ROWS and -(-c // rows) * columns < get_num_threads():
+    while rows > NEAR_ROWS and -(-c // rows) * columns < get_num_threads():
         rows //= 2
     return rows
 
@@ -469,27 +527,26 @@ def weight_rows(c: int, columns: int) -> int:
 def add_weight_gradient(
     v: np.ndarray, d: np.ndarray, dw: np.ndarray, tiles: int, c: int, k: int
 ) -> None:
-    """dw (3, 3, C, K) += Gᵀ dU G from V (36, T, C) and D (36, K / NR, T, NR), all flat."""
+    """dw (3, 3, C, K) += Gᵀ dU G from V (36, C / L, T, L) and D (36, K / L, T, L), all flat."""
     nr, step = panel_width(k, v.dtype), lanes(v.dtype)
     rows = weight_rows(c, -(-k // nr))
-    work = scratch(POINTS * (rows * nr + PAD) + 9 * step, v.dtype)
-    edges = scratch(edge_size(nr), v.dtype)
-    _weight_gradient(v, d, dw, tiles, c, k, nr, rows, step, work, edges)
+    work = scratch(POINTS * (rows * nr + PAD), v.dtype)
+    _weight_gradient(v, d, dw, tiles, c, k, nr, rows, step, work)
 
 
-def multiply_points(
-    v: np.ndarray, w: np.ndarray, m: np.ndarray, tiles: int, c: int, k: int
-) -> None:
-    """M (36, T, K) from V (36, T, C) and the weights w (3, 3, C, K), all flat."""
-    nr, step = panel_width(k, v.dtype), lanes(v.dtype)
-    edges = scratch(edge_size(nr), v.dtype)
-    if tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
-        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), v.dtype)
-        _few_tiles(v, w, m, tiles, c, k, nr, step, work, edges)
-        return
-    u = matrices(-(-k // nr) * nr * c, v.dtype)
+def multiplier(w: np.ndarray, c: int, k: int, tiles: int | None) -> Callable[..., None]:
+    """f(V, M, T): M (36, T, K) from V (36, C / L, T, L) with the weights w (3, 3, C, K), all flat; T in whole tiles.
+
+    tiles: T where f is called only once, else None.
+    """
+    nr, step = panel_width(k, w.dtype), lanes(w.dtype)
+    if tiles is not None and tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
+        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
+        return lambda v, m, t: _few_tiles(v, w, m, t, c, k, nr, step, work)
+    u = matrices(-(-k // nr) * nr * c, w.dtype)
     _transform_weights(w, c, k, u, nr, step)
-    products(v, u, m, tiles, c, k, nr, everywhere(c), everywhere(k), ROWS, edges)
+    deep, wide = everywhere(c), everywhere(k)
+    return lambda v, m, t: products(v, u, m, t, c, k, nr, deep, wide, ROWS)
 
 
 def everywhere(size: int) -> np.ndarray:
