@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,3 +60,20 @@ def test_rows_say_what_was_measured():
     assert row["torch eager"]["ratio"] == 1.5
     assert "idle 2.0 %" in gpu._step_line(row)
     assert "ratio 1.50" in gpu._step_line(row)
+
+
+def test_our_step_answers_with_its_times(emulated, monkeypatch):
+    """What is asked of CuPy besides is the free memory: a stand-in says that."""
+    runtime = SimpleNamespace(memGetInfo=lambda: (2**20, 2**30))
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(runtime=runtime)))
+    monkeypatch.setattr(gpu, "_events", lambda run: (run(), 1.0)[1])
+    monkeypatch.setattr(gpu, "WARM", 1)
+    monkeypatch.setattr(gpu, "RUNS", 2)
+    said = []
+    monkeypatch.setattr(gpu, "answer", lambda once: said.append(once()))
+    with modes.using():
+        gpu.our_step("c4", 2, "tf32", "ours")
+    assert said[0].keys() == {"ms", "card_ms", "mib"}
+    assert said[0]["mib"] == 0
+    kernels = {kernel for _, kernel, _ in emulated.launched}
+    assert {"warp", "conv_forward", "conv_dx", "conv_dw", "adam", "not_finite"} <= kernels
