@@ -23,6 +23,10 @@ BACKENDS = ("reference", "cpu")  # run everywhere
 GPU, AUTO = "gpu", "auto"
 KNOWN = (*BACKENDS, GPU)
 DEFAULT = "cpu"
+NO_CUPY = (
+    "the GPU needs CuPy, which is not installed: pip install 'latentface[gpu12]' for a driver of CUDA 12, "
+    "'latentface[gpu13]' for one of CUDA 13; or choose --device cpu"
+)
 
 
 class DeviceError(RuntimeError):
@@ -56,7 +60,7 @@ def choose(name: str) -> str:
 def why_no_gpu() -> str:
     """One sentence on what the backend ``gpu`` lacks on this machine; "" where it runs."""
     if GPU_MACHINE not in sys.modules and importlib.util.find_spec("cupy") is None:
-        return "CuPy is not installed"  # the usual case, found without importing anything
+        return NO_CUPY  # the usual case, found without importing anything
     try:
         _device().machine()
     except DeviceError as error:

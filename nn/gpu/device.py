@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nn.backend import DeviceError, OutOfMemory
+from nn.backend import NO_CUPY, DeviceError, OutOfMemory
 
 FOLDER = Path(__file__).parent
 LEAST_CAPABILITY = (8, 0)  # Ampere: TF32, and the tensor core instructions of ptx.cuh
@@ -260,10 +260,7 @@ def load_cupy() -> Any:
     try:
         import cupy
     except ImportError as error:
-        raise DeviceError(
-            "the GPU needs CuPy, which is not installed: pip install 'latentface[gpu12]' for a driver of CUDA 12, "
-            "'latentface[gpu13]' for one of CUDA 13; or choose --device cpu"
-        ) from error
+        raise DeviceError(NO_CUPY) from error
     return cupy
 
 
