@@ -12,6 +12,8 @@ in float32 against the reference in float64, relative to the largest entry.
 PyTorch's backward pass is called without its recording of gradients. Where a convolution pads more on one side than on
 the other, which PyTorch's does not do, its forward pass pads first and its backward pass cuts off, as in a network of
 PyTorch's. Of contiguous and channels_last the faster counts.
+
+With --backend gpu: on the card, see the top of bench/gpu.py.
 """
 
 import argparse
@@ -24,8 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from bench import gpu
 from bench.arguments import count, file_to_write, preset_name
 from bench.ceiling import ceiling
+from bench.gpu import on_gpu
 from bench.rivals import KINDS, answer, answers, has_torch, size_of
 
 CEILING = "ceiling"
@@ -41,6 +45,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--vs", choices=["torch"])
     parser.add_argument("--json", type=file_to_write)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
+    if on_gpu(argv):
+        return gpu.layers_main(argv)
     options = parser.parse_args(argv)
     if options.worker:
         make = our_passes if options.worker == "ours" else torch_passes

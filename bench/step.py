@@ -5,6 +5,8 @@
 cN is the topology of 2017 with N filters in the first convolution and a code of 8 N, whatever the presets are; names of
 presets may be given as well.
 
+With --backend gpu: on the card, see the top of bench/gpu.py.
+
 With --vs torch, PyTorch's step of the same network stands beside it: each in a process of its own, asked in
 turn, one call to warm up before each timed one; of contiguous and channels_last the faster counts; fused
 Adam, denormals flushed. Times are medians (and minima) of the rounds; these machines are noisy, so trust the ratio.
@@ -26,7 +28,9 @@ from typing import Any
 
 import numpy as np
 
+from bench import gpu
 from bench.arguments import count, file_to_write, preset_name
+from bench.gpu import on_gpu
 from bench.rivals import KINDS, answer, answers, has_torch, size_of
 
 
@@ -42,6 +46,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--warp", action="store_true", help="warp included")
     parser.add_argument("--json", type=file_to_write)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
+    if on_gpu(argv):
+        return gpu.step_main(argv)
     options = parser.parse_args(argv)
     if options.worker:
         return work(options.worker, options.presets[0], options.batch, options.warp)
@@ -156,12 +162,10 @@ def our_step(preset: str, batch: int) -> Any:
     return step
 
 
-def torch_step(preset: str, batch: int, channels_last: bool) -> Any:
-    """The same network, loss and optimizer in PyTorch."""
-    import torch
+def torch_networks(preset: str) -> tuple[Any, list[Any]]:
+    """The encoder and both decoders in PyTorch, weights as PyTorch draws them."""
     from torch import nn as tnn
 
-    torch.set_flush_denormal(True)
     c, d = size_of(preset).width, size_of(preset).code
 
     def conv(i: int, o: int) -> list[tnn.Module]:
@@ -194,6 +198,16 @@ def torch_step(preset: str, batch: int, channels_last: bool) -> Any:
         )
         for _ in range(2)
     ]
+    return encoder, decoders
+
+
+def torch_step(preset: str, batch: int, channels_last: bool) -> Any:
+    """The same network, loss and optimizer in PyTorch."""
+    import torch
+    from torch import nn as tnn
+
+    torch.set_flush_denormal(True)
+    encoder, decoders = torch_networks(preset)
     both = tnn.ModuleList([encoder, *decoders])
     layout = torch.channels_last if channels_last else torch.contiguous_format
     both.to(memory_format=layout)

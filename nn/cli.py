@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from nn.backend import BACKENDS
+from nn.backend import GPU, KNOWN, here, why_no_gpu
 from nn.check import CHECKS, checks_of
 from nn.check.engine import run_seeds
 from nn.check.models import load_models
@@ -37,7 +37,7 @@ def check(
         typer.Argument(help="Layers, losses, optimizers or models, as `nn layers` names them."),
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="reference, cpu, or all of this machine.", metavar="<name>")
+        str, typer.Option(help="reference, cpu, gpu, or all of this machine.", metavar="<name>")
     ] = "all",
     mistakes: Annotated[
         int,
@@ -149,9 +149,11 @@ def _backends_of(mutant: Mutant, backends: list[str]) -> list[str]:
 
 def _backends(name: str) -> list[str]:
     if name == "all":
-        return list(BACKENDS)
-    if name not in BACKENDS:
-        _refuse(f"this machine has no backend {name!r}; there are {', '.join(BACKENDS)} and all")
+        return here()
+    if name not in KNOWN:
+        _refuse(f"this machine has no backend {name!r}; there are {', '.join(here())} and all")
+    if name == GPU and (reason := why_no_gpu()):
+        _refuse(f"--backend gpu: {reason}")
     return [name]
 
 

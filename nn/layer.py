@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nn.backend import DEFAULT, get_backend
+from nn.backend import DEFAULT, GPU, choose, get_backend, is_array, on_gpu
 from nn.parameter import Parameter
 
 Saved = Any  # what one layer's _forward keeps for its _backward: a small named tuple, mostly
@@ -78,8 +78,10 @@ class Layer:
 
     def check_input(self, x: np.ndarray) -> None:
         """Raises ValueError, in one sentence, where x cannot enter this layer."""
-        if not isinstance(x, np.ndarray):
+        if not is_array(x):
             raise ValueError(f"{self!r} takes an array, found {type(x).__name__}")
+        if on_gpu(x) and self.backend != GPU:
+            raise ValueError(f"{self!r} runs on {self.backend}, but its input lies on the GPU")
         if x.dtype.kind not in "fc":  # whole numbers would round slopes and gradients to 0
             raise ValueError(f"{self!r} takes floating-point numbers, found {x.dtype}")
         for name, p in self.own_parameters():
@@ -126,9 +128,15 @@ class Layer:
             p.zero_grad()
 
     def to(self, backend: str) -> "Layer":
-        """Runs this layer and its children on ``backend`` from now on; returns self."""
-        get_backend(backend)
+        """Runs this layer and its children on ``backend`` ("auto": the fastest here) from now on; returns self.
+
+        Parameters and gradients move to where it computes, an arena of theirs as a whole. DeviceError where it is "gpu"
+        and there is none. (On the GPU, layers take NumPy arrays, too, and answer with such.)
+        """
+        backend = choose(backend)
         self.backend = backend
+        for _, p in self.own_parameters():
+            p.to(backend)
         for _, child in self.children():
             child.to(backend)
         return self

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nn.backend import DEFAULT, get_backend
+from nn.backend import DEFAULT, choose, get_backend
 from nn.layer import LayerSpec, Sample, register
 
 
@@ -35,9 +35,8 @@ class Loss:
         return getattr(get_backend(self.backend), f"{self.op}_backward")(dloss, cache)
 
     def to(self, backend: str) -> "Loss":
-        """Runs on ``backend`` from now on; returns self."""
-        get_backend(backend)
-        self.backend = backend
+        """Runs on ``backend`` ("auto": the fastest here) from now on; returns self."""
+        self.backend = choose(backend)
         return self
 
     def __repr__(self) -> str:

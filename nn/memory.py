@@ -21,6 +21,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from nn.backend import empty_on_gpu, on_gpu
+
 P, R = ParamSpec("P"), TypeVar("R")
 
 ALIGNMENT = 64
@@ -70,8 +72,10 @@ def _fresh(size: int) -> np.ndarray:
     return np.empty(size + ALIGNMENT, np.uint8)
 
 
-def empty(shape: int | tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-    """An array of ``shape`` with whatever numbers lie in it, aligned to 64 bytes."""
+def empty(shape: int | tuple[int, ...], dtype: np.dtype | type, beside: Any = None) -> np.ndarray:
+    """An array of ``shape`` with whatever numbers lie in it, aligned to 64 bytes; beside an array of the GPU, there."""
+    if beside is not None and on_gpu(beside):
+        return empty_on_gpu(shape, dtype)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nn.backend import DEFAULT, get_backend
+from nn.backend import DEFAULT, choose, get_backend, put
 from nn.layer import LayerSpec, Sample, register
 from nn.parameter import Arena
 
@@ -41,9 +41,13 @@ class Optimizer:
         raise TypeError(f"{type(self).__name__} defines no step")
 
     def to(self, backend: str) -> "Optimizer":
-        """Runs on ``backend`` from now on; returns self."""
-        get_backend(backend)
-        self.backend = backend
+        """Runs on ``backend`` ("auto": the fastest here) from now on; returns self.
+
+        The arena and the state move to where it computes.
+        """
+        self.backend = choose(backend)
+        self.arena.to(self.backend)
+        self.state = {name: put(array, self.backend) for name, array in self.state.items()}
         return self
 
 

@@ -6,9 +6,12 @@ view into them. So zeroing every gradient is one fill, an optimizer is one pass,
 table, and the gradients of several machines would be one sum.
 """
 
+import weakref
 from collections.abc import Iterable
 
 import numpy as np
+
+from nn.backend import GPU, assign, is_array, on_gpu, put
 
 ALIGNMENT = 16  # numbers: 64 bytes of float32, one cache line and one AVX-512 vector
 
@@ -19,12 +22,23 @@ class Parameter:
     Backward passes add to ``grad``; nothing but ``zero_grad`` sets it back to 0.
     """
 
-    __slots__ = ("grad", "name", "value")
+    __slots__ = ("arena", "grad", "name", "value")
 
     def __init__(self, value: np.ndarray, name: str = "") -> None:
-        self.value = np.asarray(value, order="C")  # kernels walk through both in this order
-        self.grad = np.zeros(self.value.shape, self.value.dtype)
+        if not is_array(value) or isinstance(value, np.ndarray):
+            value = np.asarray(value, order="C")  # kernels walk through both in this order
+        self.value = value
+        self.grad = np.zeros_like(value)
         self.name = name
+        self.arena: weakref.ref[Arena] | None = None
+
+    def to(self, backend: str) -> None:
+        """Moves value and grad to where ``backend`` computes; with all of its arena, where it lies in one."""
+        arena = self.arena and self.arena()
+        if arena is not None and arena.holds(self):
+            arena.to(backend)
+        else:
+            self.value, self.grad = put(self.value, backend), put(self.grad, backend)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,9 +91,33 @@ class Arena:
         self.grads = _aligned_zeros(end, self.dtype)
         for p in unique:
             value, grad = self.view(self.values, p.name), self.view(self.grads, p.name)
-            value[...] = p.value
-            grad[...] = p.grad
-            p.value, p.grad = value, grad
+            assign(value, p.value)
+            assign(grad, p.grad)
+            p.value, p.grad, p.arena = value, grad, weakref.ref(self)
+
+    def holds(self, parameter: Parameter) -> bool:
+        """Whether a parameter's numbers lie here still; those of one that was given another value do not."""
+        name = parameter.name
+        return self.parameters.get(name) is parameter and all(
+            found.shape == view.shape and _address(found) == _address(view)
+            for found, view in (
+                (parameter.value, self.view(self.values, name)),
+                (parameter.grad, self.view(self.grads, name)),
+            )
+        )
+
+    def to(self, backend: str) -> "Arena":
+        """Moves both arrays to where ``backend`` computes, and the parameters' views with them; returns self.
+
+        A parameter that was given another value since is left alone.
+        """
+        if on_gpu(self.values) == (backend == GPU):
+            return self
+        held = [p for p in self.parameters.values() if self.holds(p)]
+        self.values, self.grads = put(self.values, backend), put(self.grads, backend)
+        for p in held:
+            p.value, p.grad = self.view(self.values, p.name), self.view(self.grads, p.name)
+        return self
 
     def view(self, flat: np.ndarray, name: str) -> np.ndarray:
         """The part of any flat array (P) laid out like this arena that belongs to parameter ``name``."""
@@ -95,6 +133,11 @@ class Arena:
     def size(self) -> int:
         """Numbers that are trained, padding not counted."""
         return sum(p.size for p in self.parameters.values())
+
+
+def _address(array: np.ndarray) -> int:
+    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
+    return interface["data"][0]
 
 
 def _aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nn.backend import DeviceError
 from nn.checkpoint import CheckpointError
 from nn.train import DivergenceError
 from swap import cli_studio, stages
@@ -13,17 +14,20 @@ from swap.errors import UserError
 from swap.generations import KEEP, Saves
 from swap.terminal import (
     BatchOption,
+    DeviceOption,
     FacesOption,
     FramesOption,
     KeepOption,
     MinutesOption,
     MostFacesOption,
+    PrecisionOption,
     PresetOption,
     RecipeOption,
     SeedOption,
     SnapshotOption,
     StepsOption,
     bars,
+    choose_device,
     console,
     make_budget,
     say,
@@ -89,6 +93,8 @@ def train(
     keep: KeepOption = KEEP,
     snapshot_every: SnapshotOption = None,
     most_faces: MostFacesOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "tf32",
 ) -> None:
     """Train the shared encoder and the two decoders.
 
@@ -96,8 +102,9 @@ def train(
     command goes on from there. Without --minutes or --steps it trains until Ctrl-C.
     """
     budget, saves = make_budget(minutes, steps), Saves(keep, snapshot_every)
+    device = choose_device(device, precision)
     trainer = stages.open_trainer(
-        a, b, run, preset, recipe, seed, batch_size, say, saves, most_faces
+        a, b, run, preset, recipe, seed, batch_size, say, saves, most_faces, device, precision
     )
     if not stages.train_run(trainer, budget, console):
         raise typer.Exit(130)
@@ -117,16 +124,19 @@ def convert(
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="Put the original on the left.")
     ] = False,
+    device: DeviceOption = "auto",
 ) -> None:
     """Swap the face in a video.
 
     Frame rate, size and sound are kept; frames without a face pass unchanged.
     """
+    device = choose_device(device)
     alone, beside = (None, out) if side_by_side else (out, None)
     with bars() as progress:
         stages.convert_video(
-            video, run, alone, to.lower(), faces, frames, progress, say, beside=beside
-        )
+            video, run, alone, to.lower(), faces, frames, progress, say, beside=beside,
+            device=device,
+        )  # fmt: skip
 
 
 @app.command(name="run")
@@ -148,6 +158,8 @@ def run_all(
     keep: KeepOption = KEEP,
     snapshot_every: SnapshotOption = None,
     most_faces: MostFacesOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "tf32",
 ) -> None:
     """From two videos to a swapped video: extract, train, convert.
 
@@ -158,6 +170,7 @@ def run_all(
     if minutes is None and steps is None:
         minutes = 15.0
     budget, saves = make_budget(minutes, steps), Saves(keep, snapshot_every)
+    device = choose_device(device, precision)
     for video in (*a, *b):
         stages.check_video(video)
     stages.check_run(out / "run", say)
@@ -179,6 +192,8 @@ def run_all(
         say,
         saves,
         most_faces,
+        device,
+        precision,
     )
     if not stages.train_run(trainer, budget, console):
         raise typer.Exit(130)
@@ -195,6 +210,7 @@ def run_all(
             say,
             beside=out / "side-by-side.mp4",
             reuse=True,
+            device=device,
         )
 
 
@@ -278,7 +294,7 @@ def main() -> None:
     """The console command. What a person can put right is one sentence and exit status 2."""
     try:
         app(prog_name="swap")
-    except (UserError, CheckpointError) as error:
+    except (UserError, CheckpointError, DeviceError) as error:
         say(f"swap: {error}", style="red")
         sys.exit(2)
     except OSError as error:  # the system refused something that nobody foresaw

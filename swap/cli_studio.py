@@ -11,14 +11,17 @@ from swap.errors import UserError
 from swap.generations import KEEP, Saves
 from swap.terminal import (
     BatchOption,
+    DeviceOption,
     KeepOption,
     MinutesOption,
+    PrecisionOption,
     PresetOption,
     RecipeOption,
     SeedOption,
     SnapshotOption,
     StepsOption,
     bars,
+    choose_device,
     console,
     make_budget,
     say,
@@ -118,6 +121,8 @@ def demo(
     ] = False,
     keep: KeepOption = KEEP,
     snapshot_every: SnapshotOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "tf32",
 ) -> None:
     """Two rendered subjects, a network, and a swap measured against the truth.
 
@@ -151,6 +156,8 @@ def demo(
         recipe,
         batch_size,
         live,
+        choose_device(device, precision),
+        precision,
         Saves(keep, snapshot_every),
     )
     if not run_demo(settings, bars, console, say):

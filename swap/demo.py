@@ -61,6 +61,8 @@ class DemoSettings:
     recipe: str
     batch_size: int
     live: bool = False
+    device: str = "cpu"
+    precision: str = "fp32"
     saves: Saves | None = None
 
 
@@ -99,7 +101,10 @@ def demo(
         batch_size=settings.batch_size,
         studio=rendered.to_dict(),
         saves=settings.saves,
+        device=settings.device,
+        precision=settings.precision,
     )
+    stages.say_device(trainer, settings.precision, say)
     say(f"{preset.name}: {trainer.arena.size:,} parameters; training takes {trainer.memory()}")
     if trainer.resumed:
         say(f"going on with the run in {trainer.folder} at step {trainer.steps:,}")
@@ -117,6 +122,7 @@ def demo(
     trained_on, steps = rendered.trained_on(sets), trainer.steps
 
     run = open_run(out / "run")
+    run.model.to(settings.device)
     began = time.monotonic()
     with bars() as progress:
         params = rendered.clip_params()

@@ -25,6 +25,7 @@ from statistics import median
 import numpy as np
 
 import nn
+from nn.backend import host
 from nn.train import DivergenceError
 from swap.model import SwapModel
 
@@ -92,7 +93,7 @@ def all_finite(arrays: list[np.ndarray]) -> bool:
 
 def check_weights(arena: nn.Arena, step: int) -> None:
     """DivergenceError where a weight is no number after step ``step``."""
-    if not np.isfinite(arena.values.sum()):  # a loss may be finite for one step more
+    if not np.isfinite(float(arena.values.sum())):  # a loss may be finite for one step more
         name = _first_bad(arena, arena.values)
         if name:
             raise DivergenceError(f"{name} after step {step}: the weights are not finite")
@@ -147,7 +148,7 @@ def _first_bad(
     number; "" where there is none."""
     names = list(arena.parameters)
     for name in reversed(names) if backwards else names:
-        what = _what(arena.view(flat, name))
+        what = _what(host(arena.view(flat, name)))
         if what:
             return text.format(layer=name.rpartition(".")[0], what=what, name=name)
     return ""
@@ -158,11 +159,11 @@ def _activations(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(name, output) of every layer in turn, from what the encoder is shown to the picture's logits."""
     x = model.show(faces, side)
-    yield "what the encoder is shown", x
+    yield "what the encoder is shown", host(x)
     for network, chain in (("encoder", model.encoder), (f"decoder_{side}", model.decoders[side])):
         for name, layer in chain.layers:
             x = layer.forward(x, train=False)[0]
-            yield f"{network}.{name}", x
+            yield f"{network}.{name}", host(x)
 
 
 def _first_bad_activation(model: SwapModel, inputs: dict[str, np.ndarray]) -> str:

@@ -24,6 +24,7 @@ from types import ModuleType
 
 import numpy as np
 
+from nn.backend import get_backend, on_gpu, put
 from nn.reference.dense import DenseCache
 
 KEEP = 0.98
@@ -43,16 +44,30 @@ class CodeMatch:
         self.covariance = {side: np.zeros((code, code), np.float32) for side in sides}
         self.steps = np.zeros(1, np.int64)
 
+    def to(self, backend: str) -> "CodeMatch":
+        """Computes on ``backend`` from now on, the moments lying there; returns self."""
+        self.ops = get_backend(backend)
+        self.mean = {side: put(array, backend) for side, array in self.mean.items()}
+        self.covariance = {side: put(array, backend) for side, array in self.covariance.items()}
+        return self
+
     def arrays(self) -> dict[str, np.ndarray]:
         """What the next step depends on, by name, for a checkpoint: the arrays themselves."""
         named = {f"mean/{side}": array for side, array in self.mean.items()}
         named |= {f"covariance/{side}": array for side, array in self.covariance.items()}
         return named | {"steps": self.steps}
 
-    def gradient(self, codes: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
-        """M and its gradient by the codes (N, d) of each side; the moments go on by one step."""
-        self.steps += 1
-        share = np.float32(1 - KEEP ** int(self.steps[0]))
+    def gradient(
+        self, codes: dict[str, np.ndarray], share: np.ndarray | None = None
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """M and its gradient by the codes (N, d) of each side; the moments go on by one step.
+
+        share: 1 - keep^t as an array (1) of the GPU, for a step that is recorded; ``steps`` is then counted by the
+        caller, and M is an array, too, so that nothing waits for a number.
+        """
+        if share is None:
+            self.steps += 1
+            share = np.float32(share_at(int(self.steps[0])))
         centred, means, covariances = {}, {}, {}
         for side, z in codes.items():
             mean = z.mean(0)
@@ -67,17 +82,27 @@ class CodeMatch:
             means[side], covariances[side] = self.mean[side] / share, running / share
         a, b = self.sides
         apart, spread = means[a] - means[b], covariances[a] - covariances[b]
-        tau = np.float32((np.trace(covariances[a]) + np.trace(covariances[b])) / 2 + 1e-12)
-        nu = np.float32((_square(covariances[a]) + _square(covariances[b])) / 2 + 1e-12)
-        value = float(_square(apart) / tau + _square(spread) / nu)
+        tau = (np.trace(covariances[a]) + np.trace(covariances[b])) / 2 + 1e-12
+        nu = (_square(covariances[a]) + _square(covariances[b])) / 2 + 1e-12
+        if on_gpu(apart):
+            tau, nu = tau.astype(np.float32), nu.astype(np.float32)
+        else:
+            tau, nu = np.float32(tau), np.float32(nu)
+        value = _square(apart) / tau + _square(spread) / nu
         gradients = {}
         for side, sign in ((a, 1), (b, -1)):
             pull = self.ops.dense_forward(centred[side], spread, None)[0]
             towards = 2 / tau * apart + 4 / nu * pull
             gradients[side] = (sign / len(pull) * towards).astype(np.float32)
-        return value, gradients
+        return (value if on_gpu(apart) else float(value)), gradients
+
+
+def share_at(step: int) -> float:
+    """What the running averages are divided by after step 1, 2, ...: 1 - keep^t."""
+    return 1 - KEEP**step
 
 
 def _square(array: np.ndarray) -> float:
     """The sum of squares, in one order whatever the threads."""
-    return float(np.sum(np.square(array, dtype=np.float64)))
+    total = np.sum(np.square(array, dtype=np.float64))
+    return total if on_gpu(array) else float(total)

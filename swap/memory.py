@@ -43,6 +43,11 @@ class MemoryEstimate:
     def total(self) -> int:
         return self.state + self.activations + self.workspace + self.faces + self.program
 
+    @property
+    def on_card(self) -> int:
+        """What of it lies in the memory of a GPU that trains, its libraries' own included, about."""
+        return self.state + self.activations + self.workspace + self.faces + 512 * MIB
+
     def __str__(self) -> str:
         parts = (
             ("weights and optimizer", self.state),

@@ -26,6 +26,7 @@ import numpy as np
 
 import nn
 from nn import memory
+from nn.backend import GPU, host, on_gpu, put
 from swap.errors import UserError
 from swap.match import CodeMatch
 
@@ -130,9 +131,17 @@ class Looks:
         """The three by name, for a checkpoint."""
         return {"mean": self.mean, "scale": self.scale, "prior": self.prior}
 
+    def to(self, backend: str) -> "Looks":
+        """The same, where ``backend`` computes."""
+        return Looks(*(put(array, backend) for array in (self.mean, self.scale, self.prior)))
+
 
 def _softened(faces: np.ndarray, sigma: float) -> np.ndarray:
     """faces (N, S, S, 3) through a Gaussian blur of ``sigma`` pixels, mirrored at the edges."""
+    if on_gpu(faces):
+        from swap.data.card import softened
+
+        return softened(faces, sigma)
     out = memory.empty(faces.shape, np.float32)
     for face, soft in zip(faces, out, strict=True):
         face = np.ascontiguousarray(face, np.float32)
@@ -142,8 +151,21 @@ def _softened(faces: np.ndarray, sigma: float) -> np.ndarray:
 
 def _apply(operation: np.ufunc, pictures: np.ndarray, one: np.ndarray) -> np.ndarray:
     """operation(pictures, one) for pictures (N, 64, 64, 3) and what all of them meet, (64, 64, 3), in used memory."""
-    out = memory.empty(pictures.shape, np.result_type(pictures, one))
+    out = memory.empty(pictures.shape, np.result_type(pictures, one), pictures)
     return operation(pictures, one, out=out)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts one after the other."""
+    if not on_gpu(parts[0]):
+        return np.concatenate(parts)
+    # CuPy's concatenate may send addresses from the host, which a recorded step must not.
+    out = memory.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype, parts[0])
+    start = 0
+    for part in parts:
+        out[start : start + len(part)] = part
+        start += len(part)
+    return out
 
 
 class SwapModel(nn.Layer):
@@ -190,23 +212,32 @@ class SwapModel(nn.Layer):
 
     def show(self, faces: np.ndarray, side: str, out: np.ndarray | None = None) -> np.ndarray:
         """What the encoder sees of faces (N, 64, 64, 3) in [0, 1] of a person: (soft face - mean) scale; in ``out``."""
-        looks = self.looks[side]
+        looks, faces = self.looks[side], put(faces, self.place)
         if self.soften:
             faces = _softened(faces, self.soften)
         return np.multiply(np.subtract(faces, looks.mean, out=out), looks.scale, out=out)
 
+    @property
+    def place(self) -> str:
+        """The backend whose memory holds the weights and the looks."""
+        return GPU if on_gpu(next(iter(self.looks.values())).mean) else "cpu"
+
     def encode(self, faces: np.ndarray, side: str) -> np.ndarray:
-        """Codes (N, 8, 8, 4c) of faces (N, 64, 64, 3) in [0, 1] of ``side``."""
-        return self.encoder.forward(self.show(faces, side), train=False)[0]
+        """Codes (N, 8, 8, 4c) of faces (N, 64, 64, 3) in [0, 1] of ``side``; they lie where the faces lie."""
+        code = self.encoder.forward(self.show(faces, side), train=False)[0]
+        return code if on_gpu(faces) else host(code)
 
     def decode(self, code: np.ndarray, side: str) -> np.ndarray:
-        """Faces (N, 64, 64, 3) in (0, 1) of ``side`` for codes (N, 8, 8, 4c)."""
-        logits = self.decoders[side].forward(code, train=False)[0]
-        return self.sigmoid.forward(_apply(np.add, logits, self.looks[side].prior), train=False)[0]
+        """Faces (N, 64, 64, 3) in (0, 1) of ``side`` for codes (N, 8, 8, 4c); they lie where the codes lie."""
+        logits = self.decoders[side].forward(put(code, self.place), train=False)[0]
+        logits = _apply(np.add, logits, self.looks[side].prior)
+        faces = self.sigmoid.forward(logits, train=False)[0]
+        return faces if on_gpu(code) else host(faces)
 
     def swap(self, faces: np.ndarray, source: str, target: str) -> np.ndarray:
         """Faces of ``source`` (N, 64, 64, 3) in [0, 1] as ``target`` would look."""
-        return self.decode(self.encode(faces, source), target)
+        swapped = self.decode(self.encode(put(faces, self.place), source), target)
+        return swapped if on_gpu(faces) else host(swapped)
 
     def backpropagate(
         self,
@@ -230,11 +261,37 @@ class SwapModel(nn.Layer):
         L = sum over sides of L_side. The sides pass the encoder in one batch; its gradient is then the sum
         of theirs, because each of its parameters is used by both. What is returned is L_side alone.
         """
+        place = self.place
+        batch = {side: (put(x, place), put(t, place)) for side, (x, t) in batch.items()}
+        losses = self.accumulate(
+            batch,
+            None if weight is None else put(weight, place),
+            returns=returns,
+            match=match,
+            match_strength=match_strength,
+        )
+        return {side: float(loss) for side, loss in losses.items()}
+
+    def accumulate(
+        self,
+        batch: dict[str, tuple[np.ndarray, np.ndarray]],
+        weight: np.ndarray | None = None,
+        *,
+        returns: np.ndarray | None = None,
+        match: CodeMatch | None = None,
+        match_strength: float = 0.0,
+        match_share: np.ndarray | None = None,
+        loss_scale: float = 1.0,
+    ) -> dict[str, np.ndarray]:
+        """``backpropagate`` of arrays that lie where the model computes; on the GPU nothing waits for the losses.
+
+        loss_scale: every gradient is multiplied by it. match_share: see CodeMatch.gradient.
+        """
         first = next(iter(batch))
         coming_back = 0 if returns is None else len(returns)
         total = sum(len(x) + coming_back for x, _ in batch.values())
         like = (batch[first][0], self.looks[first].mean)
-        shown = memory.empty((total, *like[0].shape[1:]), np.result_type(*like))
+        shown = memory.empty((total, *like[0].shape[1:]), np.result_type(*like), like[0])
         rows: dict[
             str, list[slice]
         ] = {}  # of each decoder: its own faces, and those that come back
@@ -252,20 +309,20 @@ class SwapModel(nn.Layer):
                 start += coming_back
         code, to_cache = self.to_code.forward(shown)
         wide, from_cache = self.from_code.forward(code)
-        dwide = memory.empty(wide.shape, wide.dtype)
+        dwide = memory.empty(wide.shape, wide.dtype, wide)
         losses = {}
         for side, (_, target) in batch.items():
             mine = wide[rows[side][0]]
             if back:
-                mine = np.concatenate([wide[part] for part in rows[side]])
+                mine = _joined([wide[part] for part in rows[side]])
             logits, cache = self.decoders[side].forward(mine)
             y, sigmoid_cache = self.sigmoid.forward(_apply(np.add, logits, self.looks[side].prior))
             count = len(target)
-            losses[side], dy = self._loss(y[:count], target, weight)
+            losses[side], dy = self._loss(y[:count], target, weight, loss_scale)
             if back:
                 share = coming_back / count
-                _, returned = self._loss(y[count:], back[side], weight)
-                dy = np.concatenate([dy, share * returned])
+                _, returned = self._loss(y[count:], back[side], weight, loss_scale)
+                dy = _joined([dy, share * returned])
             dmine = self.decoders[side].backward(self.sigmoid.backward(dy, sigmoid_cache), cache)
             done = 0
             for part in rows[side]:
@@ -274,25 +331,28 @@ class SwapModel(nn.Layer):
                 done += length
         dcode = self.from_code.backward(dwide, from_cache)
         if match is not None:
-            _, pull = match.gradient({side: code[parts[0]] for side, parts in rows.items()})
+            _, pull = match.gradient(
+                {side: code[parts[0]] for side, parts in rows.items()}, match_share
+            )
             for side, gradient in pull.items():
-                dcode[rows[side][0]] += match_strength * gradient
+                dcode[rows[side][0]] += match_strength * loss_scale * gradient
         self.to_code.backward(dcode, to_cache, need_dx=False)
         return losses
 
     def _loss(
-        self, y: np.ndarray, target: np.ndarray, weight: np.ndarray | None
-    ) -> tuple[float, np.ndarray]:
-        """Mean of weight |y - target| and its gradient by y."""
+        self, y: np.ndarray, target: np.ndarray, weight: np.ndarray | None, scale: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of weight |y - target|, and ``scale`` times its gradient by y."""
         if weight is None:
             loss, cache = self.loss.forward(y, target)
-            return float(loss), self.loss.backward(1.0, cache)
+            return loss, self.loss.backward(scale, cache)
         # |w y - w t| = w |y - t|, and the chain rule through w y. NumPy is many times faster along whole pictures than
         # along the few colours of a pixel, so the weight gets a number for each.
-        weight = np.ascontiguousarray(np.broadcast_to(weight, y.shape[1:]))
+        if not on_gpu(weight):
+            weight = np.ascontiguousarray(np.broadcast_to(weight, y.shape[1:]))
         weighted = _apply(np.multiply, y, weight), _apply(np.multiply, target, weight)
         loss, cache = self.loss.forward(*weighted)
-        return float(loss), _apply(np.multiply, self.loss.backward(1.0, cache), weight)
+        return loss, _apply(np.multiply, self.loss.backward(scale, cache), weight)
 
     def chains(self) -> dict[str, nn.Sequential]:
         """For ``nn.trace``: the way of each side, from what the encoder is shown to the picture."""
@@ -303,4 +363,5 @@ class SwapModel(nn.Layer):
     def to(self, backend: str) -> "SwapModel":
         super().to(backend)
         self.loss.to(backend)
+        self.looks = {side: looks.to(self.backend) for side, looks in self.looks.items()}
         return self

@@ -13,13 +13,14 @@ import contextlib
 import hashlib
 import platform
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import nn
+from nn.backend import host
 from nn.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
@@ -68,8 +69,19 @@ def run_facts(folder: Path) -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """What computed a run: Python, this project and the libraries whose arithmetic it used."""
-    names = ("latentface", "numpy", "numba", "opencv-python-headless")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    names = [
+        "latentface",
+        "numpy",
+        "numba",
+        "opencv-python-headless",
+        "cupy-cuda12x",
+        "cupy-cuda13x",
+    ]
+    found = {}
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):  # each machine has what it needs
+            found[name] = version(name)
+    return {"python": platform.python_version()} | found
 
 
 def save_run(
@@ -85,6 +97,9 @@ def save_run(
     """Writes the newest save of a run, whole or not at all, and keeps so many before it; OSError where that is not
     possible. more: further arrays that training goes on from, by name."""
     arrays = _weights(model) | _state(arena, optimizer) | _looks(model) | more
+    arrays = {
+        name: host(array) for name, array in arrays.items()
+    }  # a file says nothing of the device
     arrays |= {f"history/{side}": losses for side, losses in history.items()}
     facts = facts | {"kind": KIND, "saved": saved_now()}
     save_checkpoint(checkpoint_path(folder), arrays, facts, lambda: keep_previous(folder, saves))

@@ -98,6 +98,8 @@ def open_trainer(
     say: Say,
     saves: "Saves | None" = None,
     most_faces: int | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> "Trainer":
     """Loads both face sets and starts the run, or goes on with the one in ``run``."""
     from swap.data import FaceSet
@@ -132,14 +134,24 @@ def open_trainer(
     common = overlap(faces["a"], faces["b"], *(landmarks_of(faces[side]) for side in ("a", "b")))
     say(overlap_report(common))
     trainer = Trainer(
-        run, faces, crops[0], chosen, how, seed=seed, batch_size=batch_size, saves=saves
-    )
+        run, faces, crops[0], chosen, how, seed=seed, batch_size=batch_size, saves=saves,
+        device=device, precision=precision,
+    )  # fmt: skip
+    say_device(trainer, precision, say)
     say(f"{preset}: {trainer.arena.size:,} parameters; training takes {trainer.memory()}")
     if trainer.resumed:
         say(f"going on with the run in {run} at step {trainer.steps:,}")
         if trainer.other_faces:
             say("  the faces are not those that it was trained on before")
     return trainer
+
+
+def say_device(trainer: "Trainer", precision: str, say: Say) -> None:
+    """Says which card trains, and how exactly; nothing where the CPU does."""
+    if trainer.device == "gpu":
+        from nn.gpu import device
+
+        say(f"training on {device.machine().name}, products in {precision}")
 
 
 def train_run(
@@ -155,7 +167,8 @@ def train_run(
             "what was asked for; give more --minutes or --steps to go on"
         )
         return True
-    check_memory(trainer.memory, trainer.batch_size)
+    if trainer.device == "cpu":
+        check_memory(trainer.memory, trainer.batch_size)
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -225,6 +238,7 @@ def convert_video(
     *,
     beside: Path | None = None,
     reuse: bool = False,
+    device: str = "cpu",
 ) -> None:
     """Writes ``video`` with the face swapped to ``to`` as ``out``, and with the original on the left as ``beside``.
 
@@ -242,6 +256,7 @@ def convert_video(
         raise UserError(f"--frames must be at least 1, not {stop}")
     check_video(video)
     trained = open_run(run)
+    trained.model.to(device)
     made = [path for path in (out, beside) if path is not None]
     if reuse and all(path.is_file() for path in made):
         mark = conversion_mark(trained, to, stop)

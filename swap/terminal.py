@@ -77,6 +77,20 @@ SnapshotOption = Annotated[
     int | None,
     typer.Option(help="Besides, keep a save for good every so many steps.", metavar="STEPS"),
 ]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        help="cpu, gpu, or auto: the GPU where CuPy and a card of compute capability 8.0 are there.",
+        metavar="auto|cpu|gpu",
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        help="Of products on the GPU: fp32 (exact float32), tf32 or fp16 (tensor cores, sums in float32).",
+        metavar="fp32|tf32|fp16",
+    ),
+]
 BatchOption = Annotated[int, typer.Option(help="Faces of each side in a step.")]
 
 
@@ -111,6 +125,20 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
             last[what] = float("inf") if done >= total else time.monotonic()
 
     yield tell
+
+
+def choose_device(name: str, precision: str = "fp32") -> str:
+    """Of --device and --precision: "cpu" or "gpu". UserError for unknown words, and where there is no GPU to be had."""
+    from nn.backend import AUTO, DEFAULT, GPU, DeviceError, choose
+
+    if name not in (AUTO, DEFAULT, GPU):
+        raise UserError(f"--device is auto, cpu or gpu, not {name!r}")
+    if precision not in ("fp32", "tf32", "fp16"):
+        raise UserError(f"--precision is fp32, tf32 or fp16, not {precision!r}")
+    try:
+        return choose(name)
+    except DeviceError as error:
+        raise UserError(str(error)) from error
 
 
 def make_budget(minutes: float | None, steps: int | None) -> Budget:

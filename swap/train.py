@@ -10,18 +10,19 @@ minutes sets the learning rate by the clock, and a larger budget raises it again
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 import nn
+from nn.backend import GPU, OutOfMemory, choose, get_backend, host
 from nn.files import sync_folder
 from nn.train import Budget, Chore, DivergenceError, Outcome, StopRequest, train
-from swap.data import Batches, ColourMatch, FaceSet, Prefetcher, even_spread
+from swap.data import Batch, Batches, ColourMatch, FaceSet, Prefetcher, even_spread
 from swap.data.unusual import eye_distances, eye_window, mouth_window, unusual
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
@@ -52,6 +53,9 @@ from swap.run import (
 )
 from swap.saver import SaveError, Tell, gently, save_at_last
 
+if TYPE_CHECKING:
+    from swap.card import CardStep
+
 BATCH_SIZE = 16  # faces a side
 SAVE_EVERY, PREVIEW_EVERY, FIRST_PREVIEW = 120.0, 30.0, 5.0  # seconds
 LOOKS_FACES = 1024  # of which a person's mean and deviation pictures are made
@@ -77,6 +81,8 @@ class Trainer:
     """A run in memory: ``Trainer(...)`` starts or continues it, ``run(budget)`` trains, ``save()`` keeps it.
 
     studio: what the faces were rendered from, where they were (swap.evaluate.rendered). saves: how many saves are kept.
+    device: "cpu", "gpu" or "auto"; precision: of products on the GPU (nn.gpu.modes). Neither is part of the run: what
+    was saved on one goes on on the other, by other roundings.
     Raises UserError where ``folder`` holds a run of another preset, recipe, seed, batch size or crop, or another
     process works on it, and CheckpointError where its newest save is damaged; nothing in the folder is changed then.
     """
@@ -93,8 +99,11 @@ class Trainer:
         batch_size: int = BATCH_SIZE,
         studio: dict[str, Any] | None = None,
         saves: Saves | None = None,
+        device: str = "cpu",
+        precision: str = "fp32",
     ) -> None:
         check_unlocked(folder)
+        self.device = choose(device)
         self.studio, self.saves = studio, saves or Saves()
         self._lock = RunLock(folder)
         self._on_disk = _identity_of(
@@ -130,7 +139,7 @@ class Trainer:
         self.optimizer = nn.Adam(
             self.arena, recipe.learning_rate, beta1=recipe.beta1, eps=recipe.eps
         )
-        ops = self.model.encoder["code"].ops
+        ops = get_backend(self.device)
         self.match = CodeMatch(SIDES, preset.code, ops) if recipe.match else None
         # Eight bytes a step; a list of numbers takes four times that, and a run may take a million steps.
         self.losses = {side: array("d") for side in SIDES}
@@ -142,6 +151,10 @@ class Trainer:
         elif recipe.standardise or recipe.prior:
             self.model.looks = self._looks()
         self._saved_steps = self.steps if self.resumed else -1
+        try:
+            self._card = self._move(precision) if self.device == GPU else None
+        except OutOfMemory as error:
+            raise self._too_large(error) from error
         self._biases = biases(self.arena)
         # Of other faces than before, the losses before say nothing.
         self._guards = [LossGuard(s, [] if self.other_faces else self.losses[s]) for s in SIDES]
@@ -155,7 +168,9 @@ class Trainer:
         return estimate_memory(self.model, batch_size, size, returns)
 
     def step(self, number: int, batch: Any, rate: float) -> tuple[float, float]:
-        """One step on ``batch`` at learning rate ``rate``; the losses of A and B."""
+        """One step on ``batch`` (what ``make_batch`` gave) at learning rate ``rate``; the losses of A and B."""
+        if self._card is not None:
+            return self._step_on_card(number, batch, rate)
         self.arena.zero_grad()
         losses = self.model.backpropagate(
             {"a": (batch.input_a, batch.target_a), "b": (batch.input_b, batch.target_b)},
@@ -170,6 +185,50 @@ class Trainer:
         self.optimizer.learning_rate = rate
         self.optimizer.step()
         return losses["a"], losses["b"]
+
+    def _too_large(self, error: OutOfMemory) -> UserError:
+        """What to say where the card's memory is full: the batch that would fit, by the estimate."""
+        from nn.gpu import device
+
+        there, fits = device.memory(), self.batch_size - 1
+        while fits and self.memory(fits).on_card > there:
+            fits = fits * 3 // 4
+        helps = f"--batch-size {fits} would fit" if fits else "a smaller --preset may fit"
+        return UserError(
+            f"training with {self.batch_size} faces a side does not fit into the memory of the GPU "
+            f"({there / 2**30:.1f} GiB): {helps}, or --device cpu; {self.last_save()}"
+        )
+
+    def make_batch(self, number: int) -> Any:
+        """What ``step`` takes for step ``number``: a batch, or on the GPU what is drawn for one."""
+        return self._card.draw(number) if self._card is not None else self.batches.at(number)
+
+    def _move(self, precision: str) -> "CardStep":
+        """Model, optimizer and faces to the card."""
+        from nn.gpu import modes
+        from swap.card import CardStep
+
+        modes.set_precision(precision)
+        self.optimizer.to(GPU)
+        self.model.to(GPU)
+        if self.match is not None:
+            self.match.to(GPU)
+        return CardStep(
+            self.model,
+            self.optimizer,
+            self.batches,
+            self.weight,
+            match=self.match,
+            match_strength=self.recipe.match,
+        )
+
+    def _step_on_card(self, number: int, drawn: Any, rate: float) -> tuple[float, float]:
+        returns = self.recipe.returns_at(number, self.batch_size)
+        losses, good = self._card.step(drawn, rate, returns)
+        if not good or not np.isfinite(sum(losses)):
+            inputs, named = self._card.picture_inputs(), dict(zip(SIDES, losses, strict=True))
+            raise explain(self.model, self.arena, inputs, named, number + 1)
+        return losses
 
     def run(
         self,
@@ -216,14 +275,18 @@ class Trainer:
         every = self.saves.snapshot_every
         snapshot = gently(self._snapshot, tell)
 
-        with Prefetcher(self.batches.at, start=self.steps) as prefetcher:
+        with Prefetcher(self.make_batch, start=self.steps) as prefetcher:
 
             def step(number: int) -> Sequence[float]:
                 ready, batch = next(prefetcher)
                 if ready != number:
                     raise RuntimeError(f"batch {ready} came for step {number}")
                 share = budget.progress(number, self.seconds)
-                return self.step(number, batch, self.recipe.rate_at(number, share))
+                try:
+                    return self.step(number, batch, self.recipe.rate_at(number, share))
+                except OutOfMemory as error:
+                    gently(self.save, tell)()
+                    raise self._too_large(error) from error
 
             def on_step(steps: int, seconds: float, losses: Sequence[float]) -> None:
                 for guard, loss in zip(self._guards, losses, strict=True):
@@ -306,7 +369,7 @@ class Trainer:
         """What else the next step depends on."""
         if self.match is None:
             return {}
-        return {f"match/{name}": array for name, array in self.match.arrays().items()}
+        return {f"match/{name}": host(array) for name, array in self.match.arrays().items()}
 
     def preview(self) -> None:
         """Writes the preview sheet and the loss plot."""
@@ -365,6 +428,20 @@ class Trainer:
                     f"{shown[0]}, and {shown[1]} is asked for now; use the same, or another --run folder"
                 )
 
+    def _pictures(self, batches: Batches, count: int) -> Iterator[Batch]:
+        """The first ``count`` batches on the host, made where training makes them."""
+        if self.device != GPU:
+            yield from map(batches.at, range(count))
+            return
+        from swap.data.card import CardBatches
+
+        made = CardBatches(batches)
+        for number in range(count):
+            made.send(made.draw(number))
+            made.make()
+            pairs = zip(made.inputs, made.targets, strict=True)
+            yield Batch(*(host(array) for pair in pairs for array in pair))
+
     def _looks(self) -> dict[str, Looks]:
         """Mean and deviation pictures of each side, from augmented batches in which every face is alike."""
         even = Batches(
@@ -376,7 +453,7 @@ class Trainer:
             augmentation=self.recipe.augmentation(),
             match_a=self.batches.sides[0][1],
         )
-        batches = [even.at(number) for number in range(-(-LOOKS_FACES // self.batch_size))]
+        batches = list(self._pictures(even, -(-LOOKS_FACES // self.batch_size)))
         looks = {}
         for index, side in enumerate(SIDES):
             inputs = np.concatenate([batch[2 * index] for batch in batches])

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from nn.backend import host
 from nn.layer import Layer, LayerSpec, Sample
 from nn.losses import Loss
 from nn.parameter import Parameter
@@ -59,7 +60,7 @@ class Case:
             p.zero_grad()
         _, cache = self.forward()
         dx = self.module.backward(self.dy, cache)
-        return {self.input_name: dx} | {name: p.grad.copy() for name, p in parameters.items()}
+        return {self.input_name: dx} | {name: host(p.grad.copy()) for name, p in parameters.items()}
 
     def to(self, *, backend: str | None = None, dtype: Any = None) -> "Case":
         """The same case on another backend or in another dtype; nothing is shared with this one."""

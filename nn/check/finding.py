@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nn.backend import host
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -44,6 +46,7 @@ def compare(
     tensor: str, found: np.ndarray | None, expected: np.ndarray, floor: float = 0.0
 ) -> Finding:
     """The error relative to the largest |expected|, or to ``floor`` where that is larger."""
+    found = host(found)
     mismatch = _mismatch(found, expected)
     if mismatch:
         return Finding(tensor, np.inf, note=mismatch)
@@ -62,6 +65,7 @@ def compare(
 
 def identical(tensor: str, found: np.ndarray | None, expected: np.ndarray) -> Finding:
     """Worst 0.0 where every number and the dtype are equal, else inf."""
+    found = host(found)
     mismatch = _mismatch(found, expected)
     if mismatch:
         return Finding(tensor, np.inf, note=mismatch)

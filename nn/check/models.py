@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from nn.backend import host
 from nn.check.complex_step import STEP
 from nn.check.finding import Finding, compare
 from nn.layer import REGISTRY, Layer, LayerSpec, Sample
@@ -126,6 +127,7 @@ def _inner(part: Layer, name: str, seed: int) -> tuple[float, float]:
     """<gradient, u>, and the sum of its terms' sizes."""
     found = scale = 0.0
     for path, p in part.named_parameters():
-        found += float(np.vdot(p.grad, _signs(p, name, path, seed)()))
-        scale += float(np.sum(np.abs(p.grad)))
+        grad = host(p.grad)
+        found += float(np.vdot(grad, _signs(p, name, path, seed)()))
+        scale += float(np.sum(np.abs(grad)))
     return found, scale or 1.0

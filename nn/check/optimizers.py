@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nn.backend import assign, host
 from nn.check.finding import Finding, compare, identical
 from nn.layer import LayerSpec, Sample
 from nn.parameter import Arena, Parameter
@@ -54,11 +55,11 @@ def trajectory(
     rate = optimizer.learning_rate
     path = []
     for step, gradient in enumerate(gradients):
-        p.grad[...] = gradient
+        assign(p.grad, gradient)
         optimizer.learning_rate = rate * RATES[step % len(RATES)]
         optimizer.step()
-        state = {name: arena.view(flat, "w").copy() for name, flat in optimizer.state.items()}
-        path.append({"w": p.value.copy()} | state)
+        state = {name: host(arena.view(flat, "w").copy()) for name, flat in optimizer.state.items()}
+        path.append({"w": host(p.value.copy())} | state)
     return path
 
 
@@ -137,7 +138,7 @@ def contract(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iterat
             p, arena, optimizer = make(spec, sample, start, backend)
             value, grad, states = p.value, p.grad, dict(optimizer.state)
             for gradient in gradients:
-                grad[...] = gradient
+                assign(grad, gradient)
                 optimizer.step()
                 yield identical("gradient after the step", grad, gradient)
             yield _says("steps", optimizer.steps == len(gradients), f"are {optimizer.steps}")
@@ -146,11 +147,11 @@ def contract(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iterat
             yield _says("arrays", same, "were replaced by others")
             for name, flat in {"w": arena.values, **optimizer.state}.items():
                 padding = flat[p.size :]
-                yield identical(f"padding of {name}", padding, np.zeros_like(padding))
+                yield identical(f"padding of {name}", padding, np.zeros(len(padding), dtype))
             still = slice(0, len(start) // 8)  # the gradient is 0 there
             if not optimizer.weight_decay:
                 yield identical("w without a gradient", p.value[still], start[still])
-            ends.append(arena.values.copy())
+            ends.append(host(arena.values.copy()))
         yield identical("w of a second run", ends[1], ends[0])
 
 

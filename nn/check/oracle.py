@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
+from nn.backend import assign
 from nn.check import optimizers
 from nn.check.case import Case, make_case
 from nn.check.finding import Finding, compare
@@ -95,7 +96,7 @@ def frozen(spec: LayerSpec, sample: Sample, backend: str, seed: int) -> Iterator
     case = make_case(spec, sample, backend=backend)
     case.x[...] = held["in x"]
     for name, p in case.parameters().items():
-        p.value[...] = held[f"in {name}"]
+        assign(p.value, held[f"in {name}"])
     dy = held["in dy"] if case.target is None else float(held["in dy"])
     found = outcome(Case(case.module, case.x, dy, held.get("in target")))
     for name, expected in held.items():
@@ -109,7 +110,7 @@ def _frozen_trajectory(
     p, _, optimizer = optimizers.make(spec, sample, held["in w"], backend)
     rate = optimizer.learning_rate
     for step, gradient in enumerate(held["in gradients"]):
-        p.grad[...] = gradient
+        assign(p.grad, gradient)
         optimizer.learning_rate = rate * optimizers.RATES[step % len(optimizers.RATES)]
         optimizer.step()
         yield compare(f"w after step {step + 1}", p.value, held["w"][step])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nn.backend import host
 from nn.check.case import Case, make_case
 from nn.check.finding import Finding, compare, identical
 from nn.layer import LayerSpec, Sample
@@ -306,7 +307,7 @@ def _held(case: Case) -> dict[str, np.ndarray]:
     held = {case.input_name: case.x, "dy" if case.target is None else "dloss": np.asarray(case.dy)}
     if case.target is not None:
         held["target"] = case.target
-    return held | {name: p.value for name, p in case.parameters().items()}
+    return held | {name: host(p.value) for name, p in case.parameters().items()}
 
 
 def _with_dy(case: Case, dy: Any) -> dict[str, np.ndarray]:

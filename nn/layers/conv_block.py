@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -50,8 +49,13 @@ class ConvBlock(Layer):
         self._shuffle = shuffle
 
     @property
-    def ops(self) -> ModuleType:
-        return self.conv.ops
+    def backend(self) -> str:
+        """The convolution's: a chain moves its layers, and this stands for them."""
+        return self.conv.backend
+
+    @backend.setter
+    def backend(self, value: str) -> None:
+        self.conv.backend = value
 
     @property
     def precision(self) -> str:
@@ -67,10 +71,6 @@ class ConvBlock(Layer):
 
     def children(self) -> Iterator[tuple[str, Layer]]:
         yield from ()
-
-    def to(self, backend: str) -> "ConvBlock":
-        self.conv.to(backend)
-        return super().to(backend)
 
     def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
         conv = self.conv

@@ -22,8 +22,7 @@ import numpy as np
 
 from swap.data.colour import ColourMatch
 from swap.data.faces import FaceSet
-from swap.data.fused import warp_and_colour
-from swap.data.warp import Augmentation, Draws, placements
+from swap.data.warp import Augmentation, Draws, Placement, placements
 from swap.errors import UserError
 
 WARP, ORDER, DRAW = 1, 2, 3
@@ -36,6 +35,25 @@ class Batch(NamedTuple):
     target_a: np.ndarray
     input_b: np.ndarray
     target_b: np.ndarray
+
+
+class Plan(NamedTuple):
+    """What is drawn for one side of a step, before any pixel is touched.
+
+    indices, epochs (N,)      which faces
+    shown, wanted             where input and target sample them
+    noise (N, GRID, GRID)     how far the input's control points are moved
+    colours (N or 1, 256, 3)  what each 8-bit value of each channel becomes in the input; plain (1, 256, 3): in the
+    target
+    """
+
+    indices: np.ndarray
+    epochs: np.ndarray
+    shown: Placement
+    wanted: Placement
+    noise: np.ndarray
+    colours: np.ndarray
+    plain: np.ndarray
 
 
 def _generator(seed: int, purpose: int, *counter: int) -> np.random.Generator:
@@ -88,6 +106,23 @@ class Batches:
         """The batch of one step (0, 1, 2, ...), always the same for the same arguments."""
         return Batch(*self._side(step, 0), *self._side(step, 1))
 
+    def plan(self, step: int, side: int) -> Plan:
+        """What is drawn for side 0 (A) or 1 (B) of a step; ``at`` is what comes of both."""
+        _, match = self.sides[side]
+        draws = Draws.take(
+            [_generator(self.seed, WARP, item, side, step) for item in range(self.batch_size)]
+        )
+        shown, wanted, noise = placements(draws, self.augmentation)
+        # What remains is a function of one 8-bit value of one channel: a table of 256 x 3.
+        table = np.repeat(np.arange(256, dtype=np.float32)[:, None] / 255, 3, axis=1)
+        if match is not None:
+            table = match.apply(table)
+        jittered = table[None]
+        if self.augmentation.colour_jitter:
+            jittered = jitter_colour(jittered, draws, self.augmentation)
+        chosen = self.indices(step, side), self.epochs(step, side)
+        return Plan(*chosen, shown, wanted, noise, jittered, table[None])
+
     def epochs(self, step: int, side: int) -> np.ndarray:
         """In which epoch, of as many draws as the side has faces, each face of step is: (batch_size,)."""
         positions = step * self.batch_size + np.arange(self.batch_size)
@@ -121,22 +156,13 @@ class Batches:
         return order
 
     def _side(self, step: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-        faces, match = self.sides[side]
-        draws = Draws.take(
-            [_generator(self.seed, WARP, item, side, step) for item in range(self.batch_size)]
-        )
-        chosen = faces.take(self.indices(step, side), self.epochs(step, side))
-        shown, wanted, noise = placements(draws, self.augmentation)
-        # What remains is a function of one 8-bit value of one channel: a table of 256 x 3.
-        table = np.repeat(np.arange(256, dtype=np.float32)[:, None] / 255, 3, axis=1)
-        if match is not None:
-            table = match.apply(table)
-        jittered = table[None]
-        if self.augmentation.colour_jitter:
-            jittered = jitter_colour(jittered, draws, self.augmentation)
-        inputs = warp_and_colour(chosen, shown, noise, jittered, self.size, faces.margin)
-        targets = warp_and_colour(chosen, wanted, None, table[None], self.size, faces.margin)
-        return inputs, targets
+        from swap.data.fused import warp_and_colour  # Numba's; the GPU has its own
+
+        faces, plan = self.sides[side][0], self.plan(step, side)
+        chosen = faces.take(plan.indices, plan.epochs)
+        size, margin = self.size, faces.margin
+        inputs = warp_and_colour(chosen, plan.shown, plan.noise, plan.colours, size, margin)
+        return inputs, warp_and_colour(chosen, plan.wanted, None, plan.plain, size, margin)
 
 
 def _cumulate(weights: np.ndarray, count: int) -> np.ndarray:

@@ -40,6 +40,12 @@ def test_the_command_needs_no_backend_to_check_the_book():
     assert modules_after("import nn.cli").isdisjoint(HEAVY)
 
 
+def test_the_gpu_backend_loads_no_cupy_before_it_computes_and_never_numba():
+    loaded = modules_after("import nn; nn.get_backend('gpu'); nn.backend.why_no_gpu()")
+    assert loaded.isdisjoint({"numba", "llvmlite"})
+    assert "cupy" not in modules_after("import nn; nn.get_backend('gpu')")
+
+
 def test_numba_arrives_with_its_backend():
     """Or the tests above would pass in a world where nothing is ever loaded."""
     assert "numba" in modules_after("import nn; nn.get_backend('cpu')")

@@ -1,0 +1,80 @@
+"""Every kernel compiles with NVIDIA's own compiler for every card that is promised, and keeps its sums in registers."""
+
+import re
+
+import pytest
+
+from nn.gpu import conv, device
+from tests.nn.gpu.nvrtc import compile_source, nvrtc
+
+CARDS = ("sm_80", "sm_86", "sm_89", "sm_90")
+SOURCES = [*sorted(f.name for f in device.FOLDER.glob("*.cu")), "../../swap/data/warp.cu"]
+TILES = {"large": conv.LARGE, "small": conv.SMALL, "tall": conv.TALL}
+
+pytestmark = pytest.mark.skipif(
+    nvrtc() is None, reason="nvidia-cuda-nvrtc-cu12 is not installed: pip install 'latentface[dev]'"
+)
+
+
+def compiled(source, card, **defines):
+    """The machine code of a source, and what the assembler says of registers."""
+    options = (
+        f"--gpu-architecture={card}",
+        "-std=c++17",
+        *(f"-D{k}={v}" for k, v in defines.items()),
+    )
+    code, said = compile_source(device.text_of(source), options)
+    assert not said, f"{source} {defines}: {said}"
+    return code
+
+
+def defines_of(tile, math="fp32", vec=1, real="float"):
+    shape = {"BM": tile.rows, "BN": tile.columns, "WARPS_M": tile.down, "WARPS_N": tile.across}
+    return shape | {
+        "MATH": conv.MATHS[math],
+        "VEC_C": vec,
+        "VEC_K": 1,
+        "real": real,
+        "PIPELINED": 0,
+    }
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_compiles(source, card):
+    for real in ("float", "double") if card == CARDS[0] else ("float",):
+        code = compiled(source, card, **defines_of(conv.SMALL, real=real))
+        kernels = re.findall(r'extern "C" __global__ void[^(]*?(\w+)\(', _plain(source))
+        assert kernels
+        for kernel in kernels:
+            assert kernel.encode() in code
+
+
+@pytest.mark.parametrize(("tile", "vec"), [*((tile, 1) for tile in TILES), ("small", 0)])
+@pytest.mark.parametrize("math", conv.MATHS)
+def test_every_tile_in_every_precision_compiles(tile, math, vec):
+    """As PTX, which every card's assembler takes, and which is quicker made."""
+    assert compiled("conv.cu", "compute_80", **defines_of(TILES[tile], math, vec))
+
+
+@pytest.mark.parametrize(
+    ("tile", "card"), [("large", "sm_80"), ("large", "sm_90"), ("tall", "sm_86")]
+)
+def test_the_pipelined_product_compiles(tile, card):
+    defines = defines_of(TILES[tile], "tf32") | {"PIPELINED": 1}
+    code = compiled("conv.cu", card, **defines)
+    assert b"conv_dw" in code
+
+
+def test_what_does_not_compile_is_told():
+    """Or the tests above would pass whatever the sources say."""
+    code, said = compile_source(
+        'extern "C" __global__ void k() { nothing(); }', ("--gpu-architecture=sm_80",)
+    )
+    assert code == b""
+    assert "nothing" in said
+
+
+def _plain(source):
+    """Its text without what stands between a kernel's words and its name."""
+    return re.sub(r"__launch_bounds__\(\w+\)\s*", "", device.text_of(source))

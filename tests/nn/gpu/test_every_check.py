@@ -1,0 +1,124 @@
+"""Everything that ``nn check --backend gpu`` checks, and what holds in every precision: the kernels' own text."""
+
+import numpy as np
+import pytest
+
+from nn.check import checks_of, describe, run_check
+from nn.check.case import make_case
+from nn.check.engine import TRANSCENDENTAL
+from nn.check.finding import compare, identical
+from nn.check.mutants import MUTANTS
+from nn.check.properties import outcome
+from nn.check.verdict import reject
+from nn.gpu import conv, device, modes
+from nn.layer import REGISTRY, Sample
+from tests.nn.check.test_every_check import KEPT
+from tests.nn.gpu.emulator import Emulator
+
+SPECS = [s for s in REGISTRY.values() if s.kind != "model"]
+ROWS = [(s, c) for s in SPECS for c in checks_of(s, "gpu")]
+PRODUCTS = [REGISTRY[name] for name in ("Conv2d", "ConvBlock", "Dense")]
+INEXACT = [("tf32", way) for way in modes.WAYS] + [("fp16", "implicit"), ("fp16", "im2col")]
+# Of a sum of products of factors with 11 significant bits, relative to the largest entry: 2^-11 each, and they average
+# out.
+ROUNDED = 2e-3
+FEW = 800_000  # multiply-adds of a sample that is emulated instruction by instruction
+
+
+@pytest.mark.parametrize(
+    ("spec", "check"), [pytest.param(*r, id=f"{r[0].name} {r[1].name}") for r in ROWS]
+)
+def test_check(card, spec, check):
+    row = run_check(check, spec, "gpu")
+    assert row.passed, row.sentence()
+    kept = KEPT[spec.name][check.name]["cpu"] // (2 if "shapes" in check.at else 1)
+    assert row.comparisons >= kept
+
+
+def light(spec):
+    """Its samples, and those of the deep ones that are quickly emulated."""
+    built = ((sample, spec.make(**sample.kwargs)) for sample in spec.deep)
+    return [*spec.samples, *(s for s, module in built if module.macs(s.shape) < FEW)]
+
+
+@pytest.mark.parametrize(("precision", "way"), [*INEXACT, ("fp32", "im2col")])
+@pytest.mark.parametrize("spec", PRODUCTS, ids=lambda s: s.name)
+def test_whole_numbers_are_exact_in_every_precision(card, spec, precision, way):
+    """Factors of 2 or 3 digits survive any rounding, and float32 sums them exactly: bit for bit, as in fp32."""
+    for sample in light(spec):
+        case = make_case(spec, sample, dtype=np.float32, integers=True)
+        book = outcome(case)
+        with modes.using(precision=precision, way=way):
+            found = outcome(case.to(backend="gpu"))
+        for name, expected in book.items():
+            finding = identical(name, found[name], expected)
+            assert finding.within(0), f"{describe(sample)}: {finding.sentence()}"
+
+
+@pytest.mark.parametrize(("precision", "way"), INEXACT)
+@pytest.mark.parametrize("spec", PRODUCTS, ids=lambda s: s.name)
+def test_random_numbers_are_as_exact_as_the_precision(card, spec, precision, way):
+    """And not more exact: a precision that were ignored would show here, too."""
+    worst = 0.0
+    for sample in light(spec)[::2]:
+        case = make_case(spec, sample, dtype=np.float32)
+        book = outcome(case.to(dtype=np.float64))
+        with modes.using(precision=precision, way=way):
+            found = outcome(case.to(backend="gpu"))
+        for name, expected in book.items():
+            finding = compare(name, found[name], expected)
+            assert finding.within(ROUNDED), f"{describe(sample)}: {finding.sentence()}"
+            worst = max(worst, finding.worst)
+    assert worst > 1e-5
+
+
+SHARED = [(s, p) for s in PRODUCTS[:2] for p in modes.PRECISIONS]
+SHARED += [(s, "fp32") for s in SPECS if s.kind in ("layer", "loss") and s not in PRODUCTS[:2]]
+
+
+@pytest.mark.parametrize(("spec", "precision"), SHARED, ids=lambda v: getattr(v, "name", v))
+def test_no_number_depends_on_the_order_of_threads(emulated, spec, precision):
+    """Threads and blocks in the opposite order: a barrier that is missing, or a place written twice, would show."""
+    for sample in (light(spec) if spec in PRODUCTS else spec.samples)[::2]:
+        runs = []
+        for backwards in (False, True):
+            case = make_case(spec, sample, dtype=np.float32, backend="gpu")
+            with device.use(Emulator(backwards=backwards)), modes.using(precision=precision):
+                runs.append(outcome(case))
+        for name, first in runs[0].items():
+            assert identical(name, runs[1][name], np.asarray(first)).within(0), name
+
+
+@pytest.mark.parametrize(
+    ("precision", "way"),
+    [*((p, "implicit") for p in modes.PRECISIONS), ("tf32", "pipelined")],
+)
+@pytest.mark.parametrize("tile", ["LARGE", "TALL"])
+def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision, way):
+    """Whole tiles and cut ones, shorter and longer than a step of the sum, by the tile that is chosen elsewhere."""
+    monkeypatch.setattr(conv, "choose", lambda rows, columns, dtype: getattr(conv, tile))
+    for c, k, kernel, size, stride in (
+        (4, 136, 3, 8, 1), (24, 8, 5, 11, 2), (4, 4, 1, 12, 1), (12, 40, (3, 2), 9, (2, 3)),
+    ):  # fmt: skip
+        options = {"in_channels": c, "out_channels": k, "kernel_size": kernel, "stride": stride}
+        sample = Sample(options | {"padding": (1, 0, 2, 1)}, (2, size, size + 1, c))
+        case = make_case(REGISTRY["Conv2d"], sample, dtype=np.float32, integers=True)
+        book = outcome(case)
+        with modes.using(precision=precision, way=way):
+            found = outcome(case.to(backend="gpu"))
+        for name, expected in book.items():
+            finding = identical(name, found[name], expected)
+            assert finding.within(0), f"{describe(sample)}: {finding.sentence()}"
+
+
+def test_transcendental_layers_are_the_only_ones_without_whole_numbers():
+    exact = {s.name for s, c in ROWS if c.name == "integers"}
+    assert exact | TRANSCENDENTAL | {"SGD", "Adam"} == {s.name for s in SPECS}
+
+
+def test_wrong_backwards_are_rejected_on_this_backend_too(emulated):
+    """Every eighth of the table; or a check might pass whatever the card computes."""
+    tried = [m for m in MUTANTS if "." not in m.of][::8]
+    assert len(tried) > 40
+    for mutant in tried:
+        assert reject(mutant, "gpu") is not None, f"{mutant.of} passed, although {mutant.name}"

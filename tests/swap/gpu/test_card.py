@@ -1,0 +1,173 @@
+"""Batches and steps on the emulated card beside those of the CPU."""
+
+import cv2
+import numpy as np
+import pytest
+
+import nn
+import swap.specs  # noqa: F401 - registers the model
+from nn.backend import host
+from nn.check import TOLERANCE, models
+from nn.gpu import device, modes
+from nn.layer import REGISTRY
+from swap.card import CardStep
+from swap.data import Augmentation, Batches, ColourMatch, FaceSet
+from swap.data.card import CardBatches, softened
+from swap.match import CodeMatch
+from swap.model import SIDES, Preset, SwapModel
+
+SMALL = Preset("small", 4, 8, "tests")
+STRONG = Augmentation(brightness=0.2, contrast=0.3, gain=0.1)
+
+
+@pytest.fixture
+def sets(rng):
+    return [FaceSet(rng.integers(0, 256, (30, 33, 33, 3), np.uint8), 1.3) for _ in SIDES]
+
+
+def test_batches_are_those_of_the_cpu_byte_for_byte(card, sets):
+    match = ColourMatch(np.array([1.2, 0.9, 1.0]), np.array([0.1, -0.05, 0.0]))
+    for options in ({}, {"augmentation": STRONG, "match_a": match}):
+        batches = Batches(*sets, 3, 5, 16, **options)
+        made = CardBatches(batches)
+        for step in (0, 7):
+            made.send(made.draw(step))
+            made.make()
+            found = [made.inputs[0], made.targets[0], made.inputs[1], made.targets[1]]
+            for ours, theirs in zip(found, batches.at(step), strict=True):
+                np.testing.assert_array_equal(host(ours), theirs)
+
+
+def test_faces_that_do_not_stay_on_the_card_are_sent(card, rng):
+    images = rng.integers(0, 256, (30, 33, 33, 3), np.uint8)
+    sets = [FaceSet(images, 1.3, mapped=True), FaceSet(images[::-1].copy(), 1.3)]
+    batches = Batches(*sets, 3, 5, 16)
+    made = CardBatches(batches)
+    drawn = made.draw(2)
+    assert drawn.faces[0].shape == (5, 33, 33, 3)
+    assert drawn.faces[1] is None
+    made.send(drawn)
+    made.make()
+    np.testing.assert_array_equal(host(made.inputs[0]), batches.at(2).input_a)
+    np.testing.assert_array_equal(host(made.targets[1]), batches.at(2).target_b)
+
+
+@pytest.mark.parametrize("sigma", [0.6, 1.2, 5.0])
+def test_the_blur_is_opencvs(card, rng, sigma):
+    faces = rng.random((2, 16, 16, 3), np.float32)
+    expected = [cv2.GaussianBlur(f, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) for f in faces]
+    found = host(softened(device.upload(faces), sigma))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+def at(returns, number):
+    """Which faces come back in a step: the same in all, or a list of them."""
+    return returns[number] if isinstance(returns, list) else returns
+
+
+def trained(sets, backend, steps, *, match=False, returns=None, weight=None, precision="fp32"):
+    """Losses (steps, 2) and the weights after so many steps."""
+    batches = Batches(*sets, 1, 3)
+    model = SwapModel(SMALL, seed=2, init="he", last_gain=0.2)
+    arena = nn.Arena(model.named_parameters())
+    adam = nn.Adam(arena, 1e-3)
+    code = CodeMatch(SIDES, SMALL.code, model.encoder["code"].ops) if match else None
+    losses = []
+    if backend == "gpu":
+        adam.to("gpu")
+        model.to("gpu")
+        if code:
+            code.to("gpu")
+        with modes.using(precision=precision):
+            step = CardStep(model, adam, batches, weight, match=code, match_strength=0.01)
+            for number in range(steps):
+                found, good = step.step(step.draw(number), 1e-3 / (number + 1), at(returns, number))
+                assert good
+                losses.append(found)
+        return np.array(losses), host(arena.values), step
+    for number in range(steps):
+        batch = batches.at(number)
+        arena.zero_grad()
+        found = model.backpropagate(
+            {"a": batch[:2], "b": batch[2:]},
+            weight,
+            returns=at(returns, number),
+            match=code,
+            match_strength=0.01,
+        )
+        adam.learning_rate = 1e-3 / (number + 1)
+        adam.step()
+        losses.append(tuple(found.values()))
+    return np.array(losses), arena.values, None
+
+
+def test_round_trips_that_begin_and_change_are_those_of_the_cpu(card, sets):
+    """A recorded step has to be recorded anew where they begin, and to look anew at which faces come back."""
+    returns = [None, None, np.array([0, 2]), np.array([1, 2]), np.array([2, 0]), None]
+    ours, weights, _ = trained(sets, "gpu", 6, returns=returns)
+    theirs, expected, _ = trained(sets, "cpu", 6, returns=returns)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert np.abs(weights - expected).max() < 2e-4
+
+
+def test_recorded_steps_are_those_of_the_cpu(card, sets, rng):
+    weight = rng.uniform(0.5, 2, (64, 64, 1)).astype(np.float32)
+    ours, weights, step = trained(sets, "gpu", 4, weight=weight)
+    theirs, expected, _ = trained(sets, "cpu", 4, weight=weight)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert np.abs(weights - expected).max() < 2e-4
+    assert step.optimizer.steps == 4
+
+
+def test_steps_with_round_trips_and_matched_codes_are_those_of_the_cpu(card, sets):
+    options = {"match": True, "returns": np.array([0, 2])}
+    ours, weights, _ = trained(sets, "gpu", 3, **options)
+    theirs, expected, _ = trained(sets, "cpu", 3, **options)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert np.abs(weights - expected).max() < 2e-4
+
+
+def test_two_runs_are_one(card, sets):
+    first, second = (trained(sets, "gpu", 3)[:2] for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_float16_trains_with_a_scaled_loss(card, sets):
+    ours, _, step = trained(sets, "gpu", 3, precision="fp16")
+    theirs, _, _ = trained(sets, "cpu", 3)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-2)
+    assert step.scale.value > 1
+
+
+def test_a_step_that_overflows_is_made_again_with_a_smaller_scale(card, sets):
+    batches, model = Batches(*sets, 1, 3), SwapModel(SMALL, seed=2)
+    adam = nn.Adam(nn.Arena(model.named_parameters()), 1e-3).to("gpu")
+    model.to("gpu")
+    with modes.using(precision="fp16"):
+        step = CardStep(model, adam, batches, None)
+        step.scale.value = 2.0**33  # beyond what float16 can hold
+        _, good = step.step(step.draw(0), 1e-3)
+    assert good
+    assert step.scale.value < 2.0**33
+    assert adam.steps == 1
+    assert np.isfinite(host(adam.arena.values)).all()
+
+
+def test_a_model_on_the_card_swaps_pictures_of_the_host(card, rng):
+    faces = rng.random((2, 64, 64, 3), np.float32)
+    model = SwapModel(SMALL, seed=1, soften=0.8)
+    expected = model.swap(faces, "a", "b")
+    found = model.to("gpu").swap(faces, "a", "b")
+    assert type(found) is np.ndarray
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert model.encode(faces, "a").shape == (2, 8, 8, 16)
+    again = model.to("cpu").swap(faces, "a", "b")
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_the_derivative_of_the_whole_model_is_right_on_the_card(card):
+    """As ``nn check TwoDecoders --backend gpu`` has it, for the smallest preset, and to its tolerance."""
+    spec = REGISTRY["TwoDecoders"]
+    for finding in models.directions(spec, spec.samples[0], "gpu", 0):
+        assert finding.within(TOLERANCE), finding.sentence()
