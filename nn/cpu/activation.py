@@ -10,13 +10,13 @@ from nn.cpu.exponential import exp_single
 from nn.reference.activation import ActivationCache, LeakyReLUCache
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _leaky_relu(x, slope, y):
     for i in prange(x.size):
         y[i] = x[i] if x[i] > 0 else slope * x[i]
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _leaky_relu_backward(dy, y, slope, dx):
     for i in prange(dy.size):
         dx[i] = dy[i] if y[i] > 0 else slope * dy[i]
@@ -37,19 +37,19 @@ def _sigmoid_single(x, y):
         y[i] = (one if x[i] >= 0 else e) / (one + e)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _sigmoid_backward(dy, y, dx):
     for i in prange(dy.size):
         dx[i] = dy[i] * y[i] * (1 - y[i])
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _tanh(x, y):
     for i in prange(x.size):
         y[i] = math.tanh(x[i])
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _tanh_backward(dy, y, dx):
     for i in prange(dy.size):
         dx[i] = dy[i] * (1 - y[i] * y[i])

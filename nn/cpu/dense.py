@@ -40,7 +40,7 @@ TASKS = 16  # wanted at least, so that several threads have work
 BLOCK = 128  # inputs in one task of the backward pass, where that makes enough tasks
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth, add, edge, e0):
     """c[height, width] (+)= a b: one tile, made at e0 of ``edge`` where c ends within it.
 
@@ -60,7 +60,7 @@ def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth,
                 copy_span(c, c0 + i * c_row, edge, e0 + i * nr, width)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
     """y = bias + the first share of the sum over inputs; the others go to ``sums`` (shares - 1, N, O)."""
     shares = (inputs + share - 1) // share
@@ -92,14 +92,7 @@ def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
                           to, at, outputs, depth, True, own, DEPTH * nr)  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _add_shares(sums, count, n, outputs, y):
-    for m in prange(n):
-        for part in range(count):
-            add_span(y, m * outputs, sums, (part * n + m) * outputs, outputs)
-
-
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _prepare(dy, n, outputs, straight, wide, turned, tall, count, db, space):
     """straight: dy in panels of ``wide`` outputs; turned: dyᵀ in panels of ``tall`` examples; db += its column sums.
 
@@ -132,7 +125,7 @@ def _prepare(dy, n, outputs, straight, wide, turned, tall, count, db, space):
                                 turned[panel + oo * tall + mm - m] = dy[mm * outputs + oo]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _weight_gradient(x, first, height, straight, n, inputs, outputs, nr, dw, own):
     """Rows first to first + height of dw (I, O) += xᵀ dy."""
     rows = (height + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
@@ -148,7 +141,7 @@ def _weight_gradient(x, first, height, straight, n, inputs, outputs, nr, dw, own
                       dw, (first + i) * outputs + j, outputs, n, True, own, rows * n)  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _input_gradient(w, first, height, turned, n, inputs, outputs, nr, count, dx, own, rows):
     """Columns first to first + height of dx (N, I) = dy wᵀ, made as dxᵀ = w dyᵀ; ``own`` holds (rows, nr) of it."""
     edge = rows * nr  # behind them: the last rows of w, filled up
@@ -175,7 +168,7 @@ def _input_gradient(w, first, height, turned, n, inputs, outputs, nr, count, dx,
                             dx[m1 * inputs + first + i1] = own[i1 * nr + m1 - m]
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _gradients(x, w, straight, wide, turned, tall, n, inputs, outputs, count, rows, dw, dx, space):
     """dw and dx, in blocks of ``rows`` inputs; an empty ``dx`` is not wanted."""
     for task in prange((inputs + rows - 1) // rows):
@@ -231,8 +224,8 @@ def dense_forward(
     rows, x_row = _whole_tiles(x)
     space = scratch((DEPTH + TILE_ROWS) * nr, x.dtype)
     _forward(rows, x_row, _flat(w), bias, n, inputs, outputs, share, nr, y.reshape(-1), sums, space)
-    if shares > 1:
-        _add_shares(sums, shares - 1, n, outputs, y.reshape(-1))
+    for part in sums.reshape(shares - 1, n, outputs):
+        y += part
     return y, DenseCache(x, w)
 
 

@@ -6,7 +6,6 @@ row sees lie side by side, and the next place sees the same S C numbers further 
 product straight from the picture, a (places, KW C) with rows S C numbers apart, and the KH rows are KH runs of one sum.
 
     forward      y (places, K) = sum over i of xp[row S p + i] (places, KW C) w[i] (KW C, K)
-                 At stride 1 place q at tap j sees what place q + 1 sees at tap j - 1: ``tap_tile`` loads it once
     few outputs  K = 3 would fill 3 lanes of a vector. So neighbouring places are taken together, as many as fit:
                  G = 5 of them are 15 columns, (KW + G - 1) C numbers are seen, and the weights stand in a band
     weights      dw[i] (KW C, K) = sum over rows p of xp[row S p + i]ᵀ (KW C, OW) dy[row p] (OW, K)
@@ -24,12 +23,10 @@ from numba import get_thread_id, njit, prange
 from nn import memory
 from nn.cpu.borders import pad
 from nn.cpu.ends import Finish
-from nn.cpu.gemm import pack, panel_width, scratch
+from nn.cpu.gemm import panel_width, scratch
 from nn.cpu.simd import (
-    TAPS,
     TILE_ROWS,
     VECTOR_BYTES,
-    activate_span,
     clear_span,
     copy_span,
     lanes,
@@ -37,7 +34,6 @@ from nn.cpu.simd import (
     tall_finish_1,
     tall_ones_1,
     tall_product_1,
-    tap_tile,
     tile_finish_1,
     tile_finish_2,
     tile_product_1,
@@ -112,16 +108,16 @@ def padded(
     return xp
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _tall(places: int) -> bool:
     """Whether so many places fill a tile of one vector with twice the rows.
 
-    Where one vector is enough, or places share what they see (``tap_tile``), it is faster, given 32 registers.
+    Where one vector is enough, it is faster, given 32 registers.
     """
     return VECTOR_BYTES == 64 and places >= 2 * TILE_ROWS
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _lay_out(x, h, w, c, first, rows, left, wp, out):
     """The rows ``first`` ... of a picture x (H, W, C), a flat view, into out (rows, WP, C), its sides 0 already."""
     seen = max(0, min(w, wp - left))
@@ -133,49 +129,46 @@ def _lay_out(x, h, w, c, first, rows, left, wp, out):
             clear_span(out, at, out, 0, seen * c)
 
 
-@functools.cache
-def _forward_of(near: int) -> Callable[..., None]:
-    """The loops of ``forward`` for places ``near`` numbers apart: the kernel needs no registers for what it knows."""
+# Tiles that ``forward`` has: many places of one vector of outputs, few of one, few of two.
+TALL, LOW, WIDE = range(3)
 
-    @njit(parallel=True, cache=True, nogil=True)
+
+@functools.cache
+def _forward_of(kind: int, near: int) -> Callable[..., None]:
+    """The loops of ``forward`` for one tile and places ``near`` numbers apart.
+
+    A kernel that knows the distance needs no registers for it, and what is compiled is what is used.
+    """
+    high = 2 * TILE_ROWS if kind == TALL else TILE_ROWS
+
+    @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
     def run(
-        x, h, wx, c, top, left, w, nr, bias, slope, plain, y, n, oh, ow, k, kh, kw, sh, sw, wp, strip, spaces, tiles
+        x, h, wx, c, top, left, w, nr, bias, slope, y, n, oh, ow, k, kh, kw, sh, sw, wp, strip, spaces, tiles
     ):  # fmt: skip
         """A strip of rows of places at a time; the last tile of a row overlaps the one before it."""
-        narrow = nr * y.itemsize <= VECTOR_BYTES
         depth = kw * c
-        tall = _tall(ow) and narrow
-        shared = kw == TAPS and sw == 1
         strips = (oh + strip - 1) // strip
         for task in prange(n * strips):
             xp, tile = spaces[get_thread_id()], tiles[get_thread_id()]
             i, first = task // strips, task % strips * strip
             last = min(oh, first + strip)
             picture = x[i * h * wx * c : (i + 1) * h * wx * c]
-            _lay_out(
-                picture, h, wx, c, first * sh - top, (last - first - 1) * sh + kh, left, wp, xp
-            )
+            rows = (last - first - 1) * sh + kh
+            _lay_out(picture, h, wx, c, first * sh - top, rows, left, wp, xp)
             for p in range(first, last):
                 line, start = i * oh + p, sh * (p - first) * wp * c
                 for j in range(0, k, nr):
                     width = min(nr, k - j)
+                    whole = width == nr
                     panel = j // nr * kh * depth * nr
-                    q = 0
-                    while q < ow:
-                        high = 2 * TILE_ROWS if tall and ow - q > TILE_ROWS else TILE_ROWS
-                        q = min(q, ow - high)
+                    for q0 in range(0, ow, high):
+                        q = min(q0, ow - high)
                         at, to = start + q * sw * c, (line * ow + q) * k + j
-                        whole = width == nr
                         out, o0, o_row = (y, to, k) if whole else (tile, 0, nr)
-                        if high > TILE_ROWS and shared:
-                            tap_tile(xp, at, c, wp * c, w, panel, depth * nr, out, o0, o_row, c, kh)
-                            if not plain:
-                                for r in range(high):
-                                    activate_span(out, o0 + r * o_row, bias, j, slope, nr)
-                        elif high > TILE_ROWS:
+                        if kind == TALL:
                             tall_finish_1(xp, at, near, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
                                           depth, kh, bias, j, slope)  # fmt: skip
-                        elif narrow:
+                        elif kind == LOW:
                             tile_finish_1(xp, at, near, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
                                           depth, kh, bias, j, slope)  # fmt: skip
                         else:
@@ -184,7 +177,6 @@ def _forward_of(near: int) -> Callable[..., None]:
                         if not whole:
                             for r in range(high):
                                 copy_span(y, to + r * k, tile, r * nr, width)
-                        q += high
 
     return run
 
@@ -202,24 +194,24 @@ def forward(
     kh, kw, c, _ = w.shape
     (sh, sw), (top, _, left, _) = stride, padding
     wp = (ow - 1) * sw + kw
-    shared = _tall(ow) and kw == TAPS and sw == 1
-    nr = lanes(x.dtype) if shared else panel_width(k, x.dtype)
+    nr = panel_width(k, x.dtype)
     columns = -(-k // nr) * nr
-    packed = memory.scratch(columns * kh * kw * c, x.dtype)
-    pack(np.ascontiguousarray(w).reshape(-1, k), packed, nr)
+    packed = np.zeros((columns // nr, kh * kw * c, nr), x.dtype)  # panels; there are few weights
+    for j in range(0, k, nr):
+        packed[j // nr, :, : min(nr, k - j)] = w[..., j : j + nr].reshape(-1, min(nr, k - j))
     bias = np.zeros(columns, x.dtype)
     bias[:k] = finish.bias
-    plain = finish.slope == 1 and not bias.any()
     spaces = scratch(((STRIP - 1) * sh + kh) * wp * c, x.dtype)
     spaces[...] = 0
     tiles = scratch(2 * TILE_ROWS * nr, x.dtype)
-    _forward_of(sw * c)(
-        x.reshape(-1), *x.shape[1:], top, left, packed, nr, bias, finish.slope, plain,
+    kind = WIDE if nr > lanes(x.dtype) else TALL if _tall(ow) else LOW
+    _forward_of(kind, sw * c)(
+        x.reshape(-1), *x.shape[1:], top, left, packed.reshape(-1), nr, bias, finish.slope,
         y.reshape(-1), n, oh, ow, k, kh, kw, sh, sw, wp, STRIP, spaces, tiles,
     )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, groups, tiles):
     """Places in groups; a picture's groups follow each other evenly, because a row is a whole number of groups."""
     narrow = nr * y.itemsize <= VECTOR_BYTES
@@ -284,7 +276,7 @@ def few_outputs(
 def _weights_of(near: int) -> Callable[..., None]:
     """The loops of ``weights`` for places ``near`` numbers apart."""
 
-    @njit(parallel=True, cache=True, nogil=True)
+    @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
     def run(
         x, h, wx, c, top, left, dy, n, oh, ow, k, kh, kw, sh, sw, wp, rows, step, block, sums, spaces, partial
     ):  # fmt: skip

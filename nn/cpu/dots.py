@@ -54,7 +54,7 @@ def fits_weights(w_shape: tuple[int, ...]) -> bool:
     return w_shape[3] <= FEW
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _window(x, image, h, width, c, first, count, left, wp, out):
     """Rows first .. first + count of picture ``image`` between zeros, ``wp`` pixels wide, and zeros behind the last.
 
@@ -74,7 +74,7 @@ def _window(x, image, h, width, c, first, count, left, wp, out):
     clear_span(out, count * wp * c, out, 0, 5 * VECTOR_BYTES // out.itemsize)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _forward(
     x, n, h, width, c, w, vectors, bias, y, oh, ow, k, kh, sh, sw, top, left, wp, block, work, tiles
 ):
@@ -158,7 +158,7 @@ def forward(
     finish.activate(y)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _weights(
     x,
     n,

@@ -47,7 +47,7 @@ class Finish(NamedTuple):
             _activate(z.reshape(-1), self.slope)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _activate(z, slope):
     for i in prange(z.size):
         z[i] = z[i] if z[i] > 0 else slope * z[i]
@@ -91,7 +91,7 @@ class Upstream(NamedTuple):
         return self.picture(*self.shape[1:3]).reshape(self.shape)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _picture(dy, y, slope, factor, n, h, w, k, out, hp, wp, partial):
     lines = n * hp
     share = (lines + CHUNKS - 1) // CHUNKS

@@ -54,7 +54,7 @@ def scratch(numbers: int, dtype: np.dtype) -> np.ndarray:
     return memory.scratch((get_num_threads(), numbers), dtype)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def pack(b: np.ndarray, out: np.ndarray, nr: int) -> None:
     """b (D, K) -> panels of nr columns."""
     depth, columns = b.shape
@@ -68,7 +68,7 @@ def pack(b: np.ndarray, out: np.ndarray, nr: int) -> None:
                 clear_span(out, to + width, out, 0, nr - width)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _pack_transposed(b: np.ndarray, out: np.ndarray, nr: int, count: int) -> None:
     columns, depth = b.shape
     flat = b.reshape(-1)
@@ -93,7 +93,7 @@ def pack_transposed(b: np.ndarray, out: np.ndarray, nr: int) -> None:
     _pack_transposed(b, out, nr, lanes(b.dtype))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def multiply_block(
     a: np.ndarray,
     a0: int,
@@ -149,7 +149,7 @@ def multiply_block(
                         copy_span(c, at, edge, tile + ii * nr, width)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def multiply_panels(
     a, a0, apart, rows, b, b0, b_panel, nr, c, c0, c_row, columns, depth, accumulate
 ) -> None:
@@ -172,7 +172,7 @@ def multiply_panels(
                                FLOATS, runs, accumulate)  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _multiply(a, a0, a_row, a_k, m, b, nr, c, c_row, columns, depth, accumulate, block, edges):
     for task in prange((m + block - 1) // block):
         first = task * block

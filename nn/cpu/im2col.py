@@ -33,7 +33,7 @@ from nn.cpu.simd import TILE_ROWS, activate_span, add_span, clear_span, copy_spa
 WEIGHT_ROWS = 32 * TILE_ROWS  # rows of dw that one task computes
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _patches(
     x, shape, patches, patch_row, m0, rows, r0, r1, kw, sh, sw, top, left, oh, ow, scatter
 ):
@@ -79,7 +79,7 @@ def _patches(
             r += stop - start
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _forward(
     x, shape, w, nr, bias, slope, y, k, r, kw, sh, sw, top, left, oh, ow, block, work, edges
 ):
@@ -131,7 +131,7 @@ def _forward(
             activate_span(y, row * k, bias, 0, slope, k)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _backward_weight(x, shape, dy, nr, dw, k, r, kw, sh, sw, top, left, oh, ow, block, work, edges):
     m = shape[0] * oh * ow
     for task in prange((r + block - 1) // block):
@@ -179,7 +179,7 @@ def _backward_weight(x, shape, dy, nr, dw, k, r, kw, sh, sw, top, left, oh, ow, 
             )
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _backward_input(
     dy, w, nr, dx, shape, k, r, kw, sh, sw, top, left, oh, ow, images, chunk, work, edges
 ):

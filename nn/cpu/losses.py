@@ -34,7 +34,7 @@ def _sum_of_distances(y, t):
     return total
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _mse(y, t, partial):
     share = (y.size + PARTS - 1) // PARTS
     for part in prange(PARTS):
@@ -42,13 +42,13 @@ def _mse(y, t, partial):
         partial[part] = _sum_of_squares(y[own], t[own])
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _mse_backward(y, t, scale, dy):
     for i in prange(y.size):
         dy[i] = (y[i] - t[i]) * scale
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _mae(y, t, partial):
     share = (y.size + PARTS - 1) // PARTS
     for part in prange(PARTS):
@@ -56,14 +56,14 @@ def _mae(y, t, partial):
         partial[part] = _sum_of_distances(y[own], t[own])
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _mae_backward(y, t, scale, dy):
     for i in prange(y.size):
         d = y[i] - t[i]
         dy[i] = scale if d > 0 else (-scale if d < 0 else d)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _bce_with_logits(y, t, partial):
     share = (y.size + PARTS - 1) // PARTS
     for part in prange(PARTS):

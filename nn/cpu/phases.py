@@ -76,13 +76,13 @@ def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> 
     return kh in (5, 6) and kw in (5, 6) and stride == (2, 2) and dtype == np.float32 and whole
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _is_there(point, tall, wide):
     """Whether a phase is seen at a point: with two taps only, there is nothing of it at infinity."""
     return (tall or point // SEEN < SEEN - 1) and (wide or point % SEEN < SEEN - 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _to_points(w, at, row, column, u, to, point, tall, wide):
     """One vector of weights of a phase, taps ``row`` and ``column`` numbers apart, to its points."""
     if tall and wide:
@@ -95,7 +95,7 @@ def _to_points(w, at, row, column, u, to, point, tall, wide):
         _weights_22(w, at, row, column, u, to, SEEN * point, point)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _transform_weights(w, kh, kw, rows, columns, u, nr, step, back):
     """U (36, panels, C', NR) of all phases from w (KH, KW, rows, columns).
 
@@ -117,7 +117,7 @@ def _transform_weights(w, kh, kw, rows, columns, u, nr, step, back):
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _few_tiles(v, w, kh, kw, m, tiles, c, k, nr, step, work):
     """M[p] (T, K) = V[p] (T, 4 C) U[p] straight from w (KH, KW, C, K); why: see ``winograd._few_tiles``."""
     deep = DEPTH // 2
@@ -146,7 +146,7 @@ def _few_tiles(v, w, kh, kw, m, tiles, c, k, nr, step, work):
                         )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _few_tiles_back(d, w, kh, kw, dv, tiles, k, c, nr, step, work):
     """dV[p] (T, 4 C) = D[p] (T, K) U[p]ᵀ straight from w (KH, KW, K, C); C is made of whole panels."""
     deep = DEPTH // 2
@@ -172,7 +172,7 @@ def _few_tiles_back(d, w, kh, kw, dv, tiles, k, c, nr, step, work):
                     )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work):
     """dw (KH, KW, C, K) += Gᵀ dU G, phase by phase; see ``winograd._weight_gradient``."""
     blocks = (c + block - 1) // block
@@ -210,7 +210,7 @@ def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work):
                     _weights_back_22(du, at, SEEN * du_point, du_point, dw, to + j, row, column)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw):
     """dxp (N, 8 TH + 4, 8 TW + 4, C): the pieces B dV Bᵀ of every phase, added up where they overlap."""
     line = (2 * TILE * tw + 4) * c

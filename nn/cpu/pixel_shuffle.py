@@ -11,7 +11,7 @@ from nn.cpu.simd import copy_span
 from nn.reference.pixel_shuffle import PixelShuffleCache
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _shuffle(wide, tall, lines, w, run, r, forward):
     for line in prange(lines):  # one row of input pixels
         for i in range(r):

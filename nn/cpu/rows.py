@@ -8,7 +8,7 @@ from nn.cpu.simd import add_span, clear_span
 CHUNKS = 32  # fixed, so that the order of the sum does not depend on the number of threads
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _partial_sums(flat, rows, columns, partial):
     share = (rows + CHUNKS - 1) // CHUNKS
     for chunk in prange(CHUNKS):

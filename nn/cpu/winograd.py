@@ -99,13 +99,13 @@ def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> 
     return w_shape[:2] == (3, 3) and stride == (1, 1) and dtype == np.float32 and whole
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def whole_tiles(rows: int) -> int:
     """``rows``, rounded up to whole register tiles."""
     return (rows + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _tile_to_points(x, i, first, column, shape, stride, v, to, tiles, point, step, corner):
     """What one tile of picture i sees, from row ``first`` and ``column`` on, at its 36 points from v[to] on.
 
@@ -143,7 +143,7 @@ def _tile_to_points(x, i, first, column, shape, stride, v, to, tiles, point, ste
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def transform_pixels(x, n, shape, top, left, th, tw, stride, v, step, corners) -> None:
     """V (36, S S C / L, T, L) from x (N, H, W, C) behind a border of ``top`` rows and ``left`` columns of zeros.
 
@@ -160,7 +160,7 @@ def transform_pixels(x, n, shape, top, left, th, tw, stride, v, step, corners) -
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _transform_weights(w, c, k, u, nr, step):
     """U (36, K / NR, C, NR), each point in panels, from the weights w (3, 3, C, K)."""
     point = (k + nr - 1) // nr * nr * c + PAD
@@ -170,7 +170,7 @@ def _transform_weights(w, c, k, u, nr, step):
             _weights(w, i * k + j, 3 * c * k, c * k, u, to, SEEN * point, point)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def exchange_sides(w, taps, c, k, out, step, turn) -> None:
     """out (KH, KW, K, C): the kernel w (KH, KW, C, K), sides exchanged, turned by 180 degrees where asked."""
     for task in prange(taps * (c // step)):
@@ -180,7 +180,7 @@ def exchange_sides(w, taps, c, k, out, step, turn) -> None:
             transpose_tile(w, (tap * c + i) * k + j, k, out, (to * k + j) * c + i, c)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def products(v, u, m, tiles, c, k, nr, deep, wide, block) -> None:
     """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points; V (36, C / L, T, L), T in whole tiles.
 
@@ -207,7 +207,7 @@ def products(v, u, m, tiles, c, k, nr, deep, wide, block) -> None:
                     more = True
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def transform_output(m, tiles, n, th, tw, k, bias, slope, factor, y, step) -> None:
     """y from M (36, T, K), finished: (N, 4 TH, 4 TW, K), shuffled by ``factor``; where in it, see ``ends.py``."""
     point = whole_tiles(tiles) * k + PAD
@@ -224,7 +224,7 @@ def transform_output(m, tiles, n, th, tw, k, bias, slope, factor, y, step) -> No
                 )
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _in_one_go(
     x,
     shape,
@@ -286,7 +286,7 @@ def _in_one_go(
                     )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def transform_gradient(dy, n, th, tw, k, d, step) -> None:
     """D (36, K / L, T, L) from dy (N, 4 TH, 4 TW, K)."""
     line = TILE * tw * k
@@ -300,7 +300,7 @@ def transform_gradient(dy, n, th, tw, k, d, step) -> None:
                 _output_back(dy, at + j, line, k, d, to + j * tiles, SEEN * point, point)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def weight_block(v, v0, d, d0, room, tiles, first, rows, columns, nr, du, to) -> None:
     """du[to] (rows, NR) = V[p]ᵀ D[p] at one point, for channels first ... first + rows of V and ``columns`` of D.
 
@@ -334,7 +334,7 @@ def weight_block(v, v0, d, d0, room, tiles, first, rows, columns, nr, du, to) ->
                 )
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work):
     """dw (3, 3, C, K) += Gᵀ dU G with dU[p] = V[p]ᵀ (C, T) D[p] (T, K), block by block: dU is never written out.
 
@@ -361,7 +361,7 @@ def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work):
                 )
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _few_tiles(v, w, m, tiles, c, k, nr, step, work):
     """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points, straight from the weights w (3, 3, C, K).
 
