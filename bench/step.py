@@ -11,8 +11,8 @@ With --vs torch, PyTorch's step of the same network stands beside it: each in a 
 turn, one call to warm up before each timed one; of contiguous and channels_last the faster counts; fused
 Adam, denormals flushed. Times are medians (and minima) of the rounds; these machines are noisy, so trust the ratio.
 
---warp: with the random warp of every face, made ahead of the step on a thread of its own; for PyTorch the same maps
-through OpenCV's remap, as a loader for PyTorch would do it.
+--warp: with the random warp of every face, as the trainer makes it; for PyTorch the same maps through OpenCV's remap,
+ahead of the step on a thread of its own, as a loader for PyTorch would do it.
 """
 
 import argparse
@@ -117,14 +117,16 @@ def work(kind: str, preset: str, batch: int, warp: bool) -> int:
 
 
 def _ahead(batch: int, *, fused: bool) -> Iterator[Any]:
-    """Warped batches of noise, made ahead by a thread: by our pass, or by OpenCV's remap."""
+    """Warped batches of noise: as the trainer makes them, or by OpenCV's remap on a thread ahead of the step."""
     from bench.warp import by_opencv, noise_sets
     from swap.data import Batches
     from swap.data.prefetch import Prefetcher
 
     batches = Batches(*noise_sets(), 0, batch)
-    make = batches.at if fused else partial(by_opencv, batches)
-    for _, made in Prefetcher(make):
+    if fused:
+        for _, drawn in Prefetcher(batches.drawn):
+            yield batches.made(drawn)
+    for _, made in Prefetcher(partial(by_opencv, batches)):
         yield made
 
 

@@ -2,10 +2,11 @@
 
     python -m bench warp [--preset lite] [--batch 16] [--rounds 15] [--json FILE]
 
-batch       what the trainer takes: every random number, both samplings of every face, colours; one thread
+batch       what the trainer takes: every random number, both samplings of every face, colours; all threads
 remap       the same maps through NumPy and OpenCV (``swap.data.random_warp`` and a table), one thread
 jitter      the batch with colour jitter on
-step        a training step alone, all threads; step + batches: with batches made ahead on their own thread
+step        a training step alone, all threads; step + batches: random numbers drawn ahead on a thread of their own, the
+            rest right before the step
 
 Asked in turn; medians. The share is what batches cost a step: (step + batches) / step - 1.
 """
@@ -50,11 +51,11 @@ def measure(preset: str, batch: int, rounds: int) -> dict[str, float]:
         *sets, 0, batch, augmentation=Augmentation(brightness=0.1, contrast=0.1, gain=0.1)
     )
     step = our_step(preset, batch)
-    with Prefetcher(plain.at) as ahead:
+    with Prefetcher(plain.drawn) as ahead:
         coming = iter(ahead)
 
         def both() -> None:
-            next(coming)
+            plain.made(next(coming)[1])
             step()
 
         tasks: dict[str, Callable[[int], object]] = {

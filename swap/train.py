@@ -168,7 +168,7 @@ class Trainer:
         return estimate_memory(self.model, batch_size, size, returns)
 
     def step(self, number: int, batch: Any, rate: float) -> tuple[float, float]:
-        """One step on ``batch`` (what ``make_batch`` gave) at learning rate ``rate``; the losses of A and B."""
+        """One step on ``batch`` (on the GPU what ``draw`` gave) at learning rate ``rate``; the losses of A and B."""
         if self._card is not None:
             return self._step_on_card(number, batch, rate)
         self.arena.zero_grad()
@@ -199,9 +199,9 @@ class Trainer:
             f"({there / 2**30:.1f} GiB): {helps}, or --device cpu; {self.last_save()}"
         )
 
-    def make_batch(self, number: int) -> Any:
-        """What ``step`` takes for step ``number``: a batch, or on the GPU what is drawn for one."""
-        return self._card.draw(number) if self._card is not None else self.batches.at(number)
+    def draw(self, number: int) -> Any:
+        """What is drawn for step ``number``; on the GPU, ``step`` takes that itself."""
+        return self._card.draw(number) if self._card is not None else self.batches.drawn(number)
 
     def _move(self, precision: str) -> "CardStep":
         """Model, optimizer and faces to the card."""
@@ -275,14 +275,15 @@ class Trainer:
         every = self.saves.snapshot_every
         snapshot = gently(self._snapshot, tell)
 
-        with Prefetcher(self.make_batch, start=self.steps) as prefetcher:
+        with Prefetcher(self.draw, start=self.steps) as prefetcher:
 
             def step(number: int) -> Sequence[float]:
-                ready, batch = next(prefetcher)
+                ready, drawn = next(prefetcher)
                 if ready != number:
                     raise RuntimeError(f"batch {ready} came for step {number}")
                 share = budget.progress(number, self.seconds)
                 try:
+                    batch = drawn if self._card is not None else self.batches.made(drawn)
                     return self.step(number, batch, self.recipe.rate_at(number, share))
                 except OutOfMemory as error:
                     gently(self.save, tell)()

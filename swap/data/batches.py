@@ -62,6 +62,10 @@ def _generator(seed: int, purpose: int, *counter: int) -> np.random.Generator:
     )
 
 
+# Of A and of B: the stored faces, and what is drawn for them.
+Drawn = tuple[tuple[np.ndarray, Plan], tuple[np.ndarray, Plan]]
+
+
 class Batches:
     """The training batches of two face sets; `at(step)` is the whole of it."""
 
@@ -104,7 +108,19 @@ class Batches:
 
     def at(self, step: int) -> Batch:
         """The batch of one step (0, 1, 2, ...), always the same for the same arguments."""
-        return Batch(*self._side(step, 0), *self._side(step, 1))
+        return self.made(self.drawn(step))
+
+    def drawn(self, step: int) -> Drawn:
+        """The faces of a step as they are stored, and what is drawn for them: what can be done ahead, on any thread."""
+        plans = self.plan(step, 0), self.plan(step, 1)
+        return tuple(
+            (faces.take(plan.indices, plan.epochs), plan)
+            for (faces, _), plan in zip(self.sides, plans, strict=True)
+        )
+
+    def made(self, drawn: Drawn) -> Batch:
+        """The batch of what was drawn, on all threads."""
+        return Batch(*(pictures for side in (0, 1) for pictures in self._side(*drawn[side], side)))
 
     def plan(self, step: int, side: int) -> Plan:
         """What is drawn for side 0 (A) or 1 (B) of a step; ``at`` is what comes of both."""
@@ -155,12 +171,10 @@ class Batches:
             self._order = {**others, (side, epoch): order}
         return order
 
-    def _side(self, step: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    def _side(self, chosen: np.ndarray, plan: Plan, side: int) -> tuple[np.ndarray, np.ndarray]:
         from swap.data.fused import warp_and_colour  # Numba's; the GPU has its own
 
-        faces, plan = self.sides[side][0], self.plan(step, side)
-        chosen = faces.take(plan.indices, plan.epochs)
-        size, margin = self.size, faces.margin
+        size, margin = self.size, self.sides[side][0].margin
         inputs = warp_and_colour(chosen, plan.shown, plan.noise, plan.colours, size, margin)
         return inputs, warp_and_colour(chosen, plan.wanted, None, plan.plain, size, margin)
 

@@ -4,12 +4,13 @@ The mathematics is in ``warp.py`` (``sampling_maps``, ``sample``), the table in 
 to them. There each is a pass over all pictures, through complex maps of 64 bits a pixel; here a row of output pixels is
 placed, sampled, rounded to 8 bits and looked up while it lies in the cache.
 
-One thread, without the interpreter's lock: batches are made ahead of the step on a thread of their own
-(``prefetch.py``), and what is parallel there would take the cores from the step.
+On all threads, right before the step: on a thread of its own beside the step (``prefetch.py``, where everything is
+drawn) it would hold one core while the other threads of the step wait for theirs, which on two cores costs more than
+twice as much (``python -m bench warp``).
 """
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from swap.data.warp import GRID, Placement
 
@@ -42,7 +43,7 @@ def warp_and_colour(
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _warp(faces, scale, offset, mirrored, noise, tables, pixels, out):  # noqa: ANN001, ANN202
     count, side, size = faces.shape[0], faces.shape[1], out.shape[1]
     flat = faces.reshape(-1)
@@ -59,11 +60,11 @@ def _warp(faces, scale, offset, mirrored, noise, tables, pixels, out):  # noqa: 
         position *= np.float32(GRID - 1)
         cell[column] = min(np.int64(position), GRID - 2)
         along[column] = position - np.float32(cell[column])
-    where_x = np.empty(size, np.float32)
-    where_y = np.empty(size, np.float32)
-    row_x = np.empty(GRID, np.float32)
-    row_y = np.empty(GRID, np.float32)
-    for n in range(count):
+    for n in prange(count):
+        where_x = np.empty(size, np.float32)
+        where_y = np.empty(size, np.float32)
+        row_x = np.empty(GRID, np.float32)
+        row_y = np.empty(GRID, np.float32)
         ar, ai = scale[n].real * pixels, scale[n].imag * pixels
         br, bi = offset[n].real * pixels + middle, offset[n].imag * pixels + middle
         if mirrored[n]:  # x negated, about the middle
