@@ -1,5 +1,6 @@
 """``python -m bench NAME``: one measurement; without a name, what there is.
 
+ceiling    what the processor can do at most, in GFLOP/s
 crash      training that is killed, a full disk, torn files: is anything lost?
 step       a training step: time by preset, against PyTorch where it is installed
 flat       memory over a long conversion and a long training, as a plot
@@ -23,6 +24,7 @@ import importlib
 import sys
 
 NAMES = (
+    "ceiling",
     "crash",
     "step",
     "layers",
