@@ -82,3 +82,88 @@ def test_threads_never_share_an_array():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.fixture
+def slab(monkeypatch):
+    """A scratch memory of its own, empty."""
+    mine = memory._Slab()
+    monkeypatch.setattr(memory, "_slab", mine)
+    return mine
+
+
+def test_scratch_needs_a_frame(slab):
+    with pytest.raises(RuntimeError, match="outside"):
+        memory.scratch(10, np.float32)
+
+
+def test_one_layer_after_another_gets_the_same_place(slab):
+    def layer(*sizes):
+        with memory.frame():
+            return [address(memory.scratch(size, np.float32)) for size in sizes]
+
+    layer(1000, 3000)  # the memory grows when the last frame ends
+    first, second = layer(1000, 500)
+    assert layer(200)[0] == first
+    assert layer(1000, 700) == [first, second]
+    assert second - first == 4000 + -4000 % memory.ALIGNMENT
+
+
+def test_what_an_inner_frame_took_is_free_again_and_no_more(slab):
+    with memory.frame():
+        memory.scratch(20_000, np.uint8)
+    with memory.frame():
+        kept = memory.scratch((10, 100), np.float32)
+        kept[...] = 1
+        with memory.frame():
+            inner = memory.scratch(1000, np.float32)
+            where = address(inner)
+            inner[...] = 2
+        after = memory.scratch(1000, np.float32)
+        after[...] = 3
+        assert address(after) == where
+        assert (kept == 1).all()
+
+
+def test_scratch_is_given_back_when_a_layer_fails(slab):
+    @memory.framed
+    def fails():
+        memory.scratch(1000, np.float32)
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        fails()
+    assert slab.frames == slab.taken == 0
+
+
+def test_scratch_that_does_not_fit_yet_is_as_good(slab):
+    with memory.frame():
+        arrays = [memory.scratch((7, 11), dtype) for dtype in (np.uint8, np.float64, np.complex128)]
+        for number, array in enumerate(arrays):
+            assert array.flags.c_contiguous
+            assert address(array) % 8 == 0
+            array[...] = number
+        for number, array in enumerate(arrays):
+            assert (array == number).all()
+
+
+def test_threads_do_not_share_scratch(slab):
+    def grow():
+        with memory.frame():
+            memory.scratch(5000, np.uint8)
+
+    def place(into):
+        grow()
+        with memory.frame():
+            into.append(memory.scratch(1000, np.uint8))
+            into[-1][...] = len(into)
+            barrier.wait()
+
+    barrier, one, other = threading.Barrier(2), [], [None]
+    threads = [threading.Thread(target=place, args=(into,)) for into in (one, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (one[-1] == 1).all()
+    assert (other[-1] == 2).all()
