@@ -129,9 +129,9 @@ def test_scratch_is_given_back_when_a_layer_fails(slab):
     @memory.framed
     def fails():
         memory.scratch(1000, np.float32)
-        raise ValueError
+        raise ValueError("too large")
 
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="too large"):
         fails()
     assert slab.frames == slab.taken == 0
 
@@ -148,22 +148,29 @@ def test_scratch_that_does_not_fit_yet_is_as_good(slab):
 
 
 def test_threads_do_not_share_scratch(slab):
-    def grow():
-        with memory.frame():
-            memory.scratch(5000, np.uint8)
+    taken, written = threading.Event(), threading.Event()
+    kept = []
 
-    def place(into):
-        grow()
+    def other():
+        for _ in range(2):  # the second time from memory that is large enough
+            with memory.frame():
+                array = memory.scratch(1000, np.uint8)
         with memory.frame():
-            into.append(memory.scratch(1000, np.uint8))
-            into[-1][...] = len(into)
-            barrier.wait()
+            array = memory.scratch(1000, np.uint8)
+            array[...] = 1
+            taken.set()
+            written.wait()
+            kept.append(array.copy())
 
-    barrier, one, other = threading.Barrier(2), [], [None]
-    threads = [threading.Thread(target=place, args=(into,)) for into in (one, other)]
-    for thread in threads:
+    with memory.frame():
+        memory.scratch(5000, np.uint8)
+    with memory.frame():
+        memory.scratch(100, np.uint8)
+        thread = threading.Thread(target=other)
         thread.start()
-    for thread in threads:
-        thread.join()
-    assert (one[-1] == 1).all()
-    assert (other[-1] == 2).all()
+        taken.wait()
+    with memory.frame():
+        memory.scratch(5000, np.uint8)[...] = 2
+    written.set()
+    thread.join()
+    assert (kept[0] == 1).all()
