@@ -54,14 +54,14 @@ def test_a_weight_is_named(trainer, name, bad, what):
 
 
 def test_a_picture_is_named(trainer):
-    at = trainer.batches.at
+    made = trainer.batches.made
 
-    def spoiled(step):
-        batch = at(step)
+    def spoiled(drawn):
+        batch = made(drawn)
         batch.input_b[1, 2, 3] = np.nan
         return batch
 
-    trainer.batches.at = spoiled
+    trainer.batches.made = spoiled
     stops(trainer, "pictures of B", "input_b", "NaN")
 
 
