@@ -5,11 +5,9 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-REST = 0.05  # seconds, until the threads of who was asked before wait no longer on the cores that this one needs
 KINDS = ("ours", "torch", "torch channels_last")
 
 
@@ -45,7 +43,6 @@ def answers(command: list[str], kinds: Iterable[str], rounds: int) -> dict[str, 
     }
 
     def ask(kind: str) -> Any:
-        time.sleep(REST)
         worker = workers[kind]
         worker.stdin.write("go\n")
         worker.stdin.flush()
