@@ -1,7 +1,7 @@
-"""The next batches, made on a background thread while the current one is trained on.
+"""What the next batches are made of, drawn on a background thread while the current one is trained on.
 
-Batches are a pure function of the step, so the thread changes when they are made and nothing else.
-OpenCV and NumPy release the interpreter's lock in their inner loops, as do compiled training steps.
+It is a pure function of the step, so the thread changes when it is drawn and nothing else. What takes all threads,
+``Batches.made``, is for the consumer: two of them at once would wait for each other's cores.
 """
 
 import queue
@@ -16,8 +16,8 @@ T = TypeVar("T")
 class Prefetcher(Generic[T]):
     """Iterates (step, make(step)) for step = start, start + 1, ... to stop (exclusive) or for ever.
 
-        with Prefetcher(batches.at, start=step) as prefetcher:
-            for step, batch in prefetcher: ...
+        with Prefetcher(batches.drawn, start=step) as prefetcher:
+            for step, drawn in prefetcher: ...
 
     depth: how many batches may wait; a further one is in the making. An exception in make(step)
     is raised in the consumer when it comes to that step, after which the iteration is over.
