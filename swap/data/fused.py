@@ -5,8 +5,7 @@ to them. There each is a pass over all pictures, through complex maps of 64 bits
 placed, sampled, rounded to 8 bits and looked up while it lies in the cache.
 
 On all threads, right before the step: on a thread of its own beside the step (``prefetch.py``, where everything is
-drawn) it would hold one core while the other threads of the step wait for theirs, which on two cores costs more than
-twice as much (``python -m bench warp``).
+drawn) it would hold one core while the other threads of the step wait for theirs.
 """
 
 import numpy as np
