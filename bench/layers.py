@@ -13,6 +13,8 @@ PyTorch's backward pass is called without its recording of gradients. Where a co
 the other, which PyTorch's does not do, its forward pass pads first and its backward pass cuts off, as in a network of
 PyTorch's. Of contiguous and channels_last the faster counts.
 
+--presets others: layers of other networks (SHAPES and DENSE below), a batch of 64 of 28 x 28 and of 16 of the rest.
+
 With --backend gpu: on the card, see the top of bench/gpu.py.
 """
 
@@ -33,13 +35,35 @@ from bench.gpu import on_gpu
 from bench.rivals import KINDS, answer, answers, has_torch, size_of
 
 CEILING = "ceiling"
+OTHERS = "others"
+# Layers of a classifier of digits, a stack in the manner of VGG, a residual network, and odd ones:
+# kernel, stride, padding, shape of the input (N, H, W, C), outputs, whether it is its network's first layer.
+SHAPES = (
+    (5, 1, 0, (64, 28, 28, 1), 6, True),
+    (3, 1, "same", (64, 28, 28, 1), 32, True),
+    (3, 1, "same", (64, 14, 14, 32), 64, False),
+    (3, 1, "same", (16, 64, 64, 3), 64, True),
+    (3, 1, "same", (16, 64, 64, 64), 64, False),
+    (3, 1, "same", (16, 32, 32, 64), 128, False),
+    (3, 1, "same", (16, 16, 16, 128), 256, False),
+    (3, 1, "same", (16, 8, 8, 256), 512, False),
+    (7, 2, 3, (16, 64, 64, 3), 64, True),
+    (3, 2, 1, (16, 32, 32, 64), 64, False),
+    (1, 1, 0, (16, 32, 32, 64), 128, False),
+    (1, 1, 0, (16, 32, 32, 256), 64, False),
+    (1, 2, 0, (16, 32, 32, 64), 128, False),
+    (7, 1, "same", (16, 32, 32, 32), 32, False),
+    (5, 1, "same", (16, 32, 32, 32), 48, False),
+    (3, 1, "same", (16, 33, 31, 20), 20, False),
+)
+DENSE = ((64, 3136, 128), (64, 128, 10), (256, 784, 512))  # examples, inputs, outputs
 AWAKE = 0.2  # seconds of work before anything is timed: threads of a virtual machine are slow to wake at first
 
 
 def main(argv: list[str]) -> int:
     """Prints a table; 2 where torch is asked for and missing."""
     parser = argparse.ArgumentParser(prog="bench layers", description=__doc__.split("\n")[0])
-    parser.add_argument("--presets", nargs="+", type=preset_name, default=["lite"])
+    parser.add_argument("--presets", nargs="+", type=_network, default=["lite"])
     parser.add_argument("--batch", type=count, default=16, help="faces a side")
     parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--vs", choices=["torch"])
@@ -94,12 +118,18 @@ def compare(preset: str, batch: int, rounds: int, kinds: tuple[str, ...]) -> lis
     return rows
 
 
+def _network(text: str) -> str:
+    return text if text == OTHERS else preset_name(text)
+
+
 def layers(preset: str, batch: int) -> list[tuple[str, Any, tuple[int, ...], bool]]:
     """(name, layer, shape of its input, whether it is the first) of every convolution and dense layer; both decoders
     are one."""
     import nn
     from swap.model import SwapModel
 
+    if preset == OTHERS:
+        return others()
     model = SwapModel(size_of(preset))
     found = []
     shape = (2 * batch, 64, 64, 3)
@@ -110,6 +140,20 @@ def layers(preset: str, batch: int) -> list[tuple[str, Any, tuple[int, ...], boo
             if isinstance(layer, nn.Conv2d | nn.Dense):
                 found.append((f"{part} {layer!r} of {shape}", layer, shape, not found))
             shape = layer.out_shape(shape)
+    return found
+
+
+def others() -> list[tuple[str, Any, tuple[int, ...], bool]]:
+    """The same of layers that no preset has."""
+    import nn
+
+    found = []
+    for kernel, stride, padding, shape, outputs, first in SHAPES:
+        layer = nn.Conv2d(shape[3], outputs, kernel, stride=stride, padding=padding)
+        found.append((f"{layer!r} of {shape}", layer, shape, first))
+    for examples, inputs, outputs in DENSE:
+        layer = nn.Dense(inputs, outputs)
+        found.append((f"{layer!r} of {examples}", layer, (examples, inputs), False))
     return found
 
 

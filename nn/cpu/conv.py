@@ -84,6 +84,8 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
         way.convolve(x, w, finish if shuffles else finish._replace(factor=1), z, padding)
     elif narrow := _narrow(w.shape, shape, stride, y.dtype):
         narrow(x, w, finish, z, stride, padding)
+    elif direct.fits_forward(w.shape, shape):
+        direct.forward(x, w, finish, z, stride, padding)
     elif _turns(w.shape, stride, padding) and k * SCATTER_GAIN <= w.shape[2]:
         im2col.spread(x, _turned(w), z, stride, _around(w.shape, padding))
         z += finish.bias
@@ -132,6 +134,8 @@ def run_backward(
     nothing = Finish.make(None, c, dy.dtype)
     if turns and (narrow := _narrow((*w.shape[:2], k, c), x.shape, stride, dy.dtype)):
         narrow(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
+    elif turns and direct.fits_forward(w.shape, x.shape):
+        direct.forward(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
     elif turns and k < c * SCATTER_GAIN:
         im2col.convolve(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
     else:

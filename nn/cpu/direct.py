@@ -23,7 +23,7 @@ from numba import get_thread_id, njit, prange
 from nn import memory
 from nn.cpu.borders import pad
 from nn.cpu.ends import Finish
-from nn.cpu.gemm import panel_width, scratch
+from nn.cpu.gemm import pack, panel_width, panels, scratch
 from nn.cpu.simd import (
     TILE_ROWS,
     VECTOR_BYTES,
@@ -42,15 +42,24 @@ from nn.cpu.simd import (
 
 FEW = 8  # channels on the narrow side, at most
 STRIP = 8  # rows of places whose pixels are laid out together, with the border of zeros
+STRIP_NUMBERS = 64 * 1024  # of a strip, at most, if that is more than one row
 SEEN_BYTES = (
     16 * 1024
 )  # of dy that the rows of a kernel see one after the other: it stays in the L1 cache
-PARTS = 16  # of the sum over pictures in dw: fixed, so that its order does not depend on the number of threads
+PARTS = 16  # of the sum over places in dw, at most: fixed, so that its order does not depend on the number of threads
+PARTIAL_NUMBERS = 256 * 1024  # of all parts together, if that is more than one part
 
 
 def fits_forward(w_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
-    """Whether ``forward`` is for this: few channels in, and rows of places long enough for a tile."""
-    return w_shape[2] <= FEW and y_shape[2] >= TILE_ROWS
+    """Whether ``forward`` is for this: rows of places long enough for a tile, and a row of them fits into the cache."""
+    return y_shape[2] >= TILE_ROWS
+
+
+def _strip(w_shape: tuple[int, ...], oh: int, ow: int, stride: tuple[int, int]) -> int:
+    """Rows of places whose pixels are laid out together: so few that they stay in the cache."""
+    kh, kw, c, _ = w_shape
+    row = ((ow - 1) * stride[1] + kw) * c
+    return max(1, min(STRIP, oh, (STRIP_NUMBERS // row - kh) // stride[0] + 1))
 
 
 def fits_few_outputs(
@@ -79,15 +88,16 @@ def _groups(ow: int, kw: int, group: int) -> int:
 
 
 def fits_weights(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether ``weights`` is for this: few channels in, outputs in whole vectors, a kernel row as long as a tile."""
-    _, kw, c, k = w_shape
-    return c <= FEW and k % lanes(dtype) == 0 and kw * c >= TILE_ROWS
+    """Whether ``weights`` is for this: outputs that fill half of their vectors at least."""
+    k, vector = w_shape[3], lanes(dtype)
+    return 2 * k >= -(-k // vector) * vector
 
 
 def sums_bias(w_shape: tuple[int, ...]) -> bool:
     """Whether ``weights`` can sum the bias gradient, too: the KW C rows leave the last one of a tall tile free."""
+    _, kw, c, _ = w_shape
     rows = _rows(w_shape)
-    return rows % (2 * TILE_ROWS) == 0 and w_shape[1] * w_shape[2] < rows
+    return c <= FEW and rows % (2 * TILE_ROWS) == 0 and kw * c < rows
 
 
 def _rows(w_shape: tuple[int, ...]) -> int:
@@ -135,7 +145,7 @@ TALL, LOW, WIDE = range(3)
 
 @functools.cache
 def _forward_of(kind: int, near: int) -> Callable[..., None]:
-    """The loops of ``forward`` for one tile and places ``near`` numbers apart.
+    """The loops of ``forward`` for one tile and places ``near`` numbers apart, 0: any.
 
     A kernel that knows the distance needs no registers for it, and what is compiled is what is used.
     """
@@ -146,33 +156,41 @@ def _forward_of(kind: int, near: int) -> Callable[..., None]:
         x, h, wx, c, top, left, w, nr, bias, slope, y, n, oh, ow, k, kh, kw, sh, sw, wp, strip, spaces, tiles
     ):  # fmt: skip
         """A strip of rows of places at a time; the last tile of a row overlaps the one before it."""
-        depth = kw * c
+        apart = near if near > 0 else sw * c
+        depth, row = kw * c, wp * c
         strips = (oh + strip - 1) // strip
         for task in prange(n * strips):
-            xp, tile = spaces[get_thread_id()], tiles[get_thread_id()]
+            tile = tiles[get_thread_id()]
             i, first = task // strips, task % strips * strip
             last = min(oh, first + strip)
             picture = x[i * h * wx * c : (i + 1) * h * wx * c]
-            rows = (last - first - 1) * sh + kh
-            _lay_out(picture, h, wx, c, first * sh - top, rows, left, wp, xp)
-            for p in range(first, last):
-                line, start = i * oh + p, sh * (p - first) * wp * c
-                for j in range(0, k, nr):
-                    width = min(nr, k - j)
-                    whole = width == nr
-                    panel = j // nr * kh * depth * nr
+            if spaces.size > 0:
+                seen, begin = spaces[get_thread_id()], 0
+                rows = (last - first - 1) * sh + kh
+                _lay_out(picture, h, wx, c, first * sh - top, rows, left, wp, seen)
+            else:
+                seen, begin = picture, first * sh * row
+            for j in range(0, k, nr):
+                width = min(nr, k - j)
+                whole = width == nr
+                panel = j // nr * kh * depth * nr
+                for p in range(first, last):
+                    line, start = i * oh + p, begin + sh * (p - first) * row
                     for q0 in range(0, ow, high):
                         q = min(q0, ow - high)
                         at, to = start + q * sw * c, (line * ow + q) * k + j
                         out, o0, o_row = (y, to, k) if whole else (tile, 0, nr)
                         if kind == TALL:
-                            tall_finish_1(xp, at, near, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
+                            tall_finish_1(seen, at, apart, 1, row, w, panel, nr, depth * nr, out, o0, o_row,
                                           depth, kh, bias, j, slope)  # fmt: skip
                         elif kind == LOW:
-                            tile_finish_1(xp, at, near, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
+                            tile_finish_1(seen, at, apart, 1, row, w, panel, nr, depth * nr, out, o0, o_row,
+                                          depth, kh, bias, j, slope)  # fmt: skip
+                        elif k - j <= nr // 2:  # the last panel is half empty
+                            tile_finish_1(seen, at, apart, 1, row, w, panel, nr, depth * nr, out, o0, o_row,
                                           depth, kh, bias, j, slope)  # fmt: skip
                         else:
-                            tile_finish_2(xp, at, near, 1, wp * c, w, panel, nr, depth * nr, out, o0, o_row,
+                            tile_finish_2(seen, at, apart, 1, row, w, panel, nr, depth * nr, out, o0, o_row,
                                           depth, kh, bias, j, slope)  # fmt: skip
                         if not whole:
                             for r in range(high):
@@ -190,25 +208,50 @@ def forward(
     padding: tuple[int, int, int, int],
 ) -> None:
     """y (N, OH, OW, K) = x (N, H, W, C) convolved with w (KH, KW, C, K), finished but for the shuffle."""
-    n, oh, ow, k = y.shape
+    k = w.shape[3]
     kh, kw, c, _ = w.shape
     (sh, sw), (top, _, left, _) = stride, padding
+    x_shape, (n, oh, ow) = x.shape, y.shape[:3]
+    if kh == kw == sh == sw == 1 and not any(padding):
+        x_shape, (n, oh, ow) = _long_rows(x.shape)
     wp = (ow - 1) * sw + kw
     nr = panel_width(k, x.dtype)
     columns = -(-k // nr) * nr
-    packed = np.zeros((columns // nr, kh * kw * c, nr), x.dtype)  # panels; there are few weights
-    for j in range(0, k, nr):
-        packed[j // nr, :, : min(nr, k - j)] = w[..., j : j + nr].reshape(-1, min(nr, k - j))
     bias = np.zeros(columns, x.dtype)
     bias[:k] = finish.bias
-    spaces = scratch(((STRIP - 1) * sh + kh) * wp * c, x.dtype)
+    strip = _strip(w.shape, oh, ow, stride)
+    inside = not any(padding)
+    if inside:
+        wp = x_shape[2]
+    spaces = scratch(0 if inside else ((strip - 1) * sh + kh) * wp * c, x.dtype)
     spaces[...] = 0
     tiles = scratch(2 * TILE_ROWS * nr, x.dtype)
     kind = WIDE if nr > lanes(x.dtype) else TALL if _tall(ow) else LOW
-    _forward_of(kind, sw * c)(
-        x.reshape(-1), *x.shape[1:], top, left, packed.reshape(-1), nr, bias, finish.slope,
-        y.reshape(-1), n, oh, ow, k, kh, kw, sh, sw, wp, STRIP, spaces, tiles,
+    _forward_of(kind, sw * c if c <= FEW else 0)(
+        x.reshape(-1), *x_shape[1:], top, left, _packed(w, nr), nr, bias, finish.slope,
+        y.reshape(-1), n, oh, ow, k, kh, kw, sh, sw, wp, strip, spaces, tiles,
     )  # fmt: skip
+
+
+def _long_rows(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, int, int]]:
+    """The shape of x (N, H, W, C) for a kernel that sees one pixel, in rows long enough for tiles: one picture."""
+    n, h, w, c = shape
+    rows, places = (n * h, w) if w >= 4 * TILE_ROWS else (n, h * w)
+    return (1, rows, places, c), (1, rows, places)
+
+
+def _packed(w: np.ndarray, nr: int) -> np.ndarray:
+    """w (KH, KW, C, K) in panels of ``nr`` outputs, the last filled up with zeros."""
+    k = w.shape[3]
+    numbers = w[..., 0].size
+    if w.shape[2] > FEW:
+        packed = panels(numbers, k, w.dtype)
+        pack(np.ascontiguousarray(w).reshape(numbers, k), packed, nr)
+        return packed
+    packed = np.zeros((-(-k // nr), numbers, nr), w.dtype)  # a few: not worth threads
+    for j in range(0, k, nr):
+        packed[j // nr, :, : min(nr, k - j)] = w[..., j : j + nr].reshape(numbers, -1)
+    return packed.reshape(-1)
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
@@ -272,45 +315,61 @@ def few_outputs(
     finish.activate(y)
 
 
+# Tiles that ``weights`` has: many rows of one vector of outputs, few of two.
+HIGH, BROAD = range(2)
+
+
 @functools.cache
-def _weights_of(near: int) -> Callable[..., None]:
-    """The loops of ``weights`` for places ``near`` numbers apart."""
+def _weights_of(kind: int, near: int) -> Callable[..., None]:
+    """The loops of ``weights`` for one tile and places ``near`` numbers apart, 0: any."""
 
     @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
     def run(
-        x, h, wx, c, top, left, dy, n, oh, ow, k, kh, kw, sh, sw, wp, rows, step, block, sums, spaces, partial
+        x, h, wx, c, top, left, dy, n, oh, ow, k, kh, kw, sh, sw, wp, rows, vector, block, share, columns, sums, spaces, partial
     ):  # fmt: skip
-        """partial (PARTS, KH, ROWS, K): each part the sum over its share of the pictures, in whole tiles of rows.
+        """partial (PARTS, KH, ROWS, K): each part the sum over its share of the blocks of rows, in whole tiles of rows.
 
         A tile that hangs over the last of the KW C rows sees the next pixel's numbers; its rows there are not used.
         """
-        share = (n + PARTS - 1) // PARTS
-        for part in prange((n + share - 1) // share):
-            xp = spaces[get_thread_id()]
-            for image in range(part * share, min(n, (part + 1) * share)):
+        apart, row = near if near > 0 else sw * c, wp * c
+        step = vector * (2 if kind == BROAD else 1)
+        blocks = (oh + block - 1) // block
+        parts = (n * blocks + share - 1) // share
+        groups = (k + columns - 1) // columns
+        for task in prange(parts * groups):
+            part, left_k = task // groups, task % groups * columns
+            right_k = min(k, left_k + columns)
+            for at in range(part * share, min(n * blocks, (part + 1) * share)):
+                image, p = at // blocks, at % blocks * block
+                runs, add = min(block, oh - p), at > part * share
                 picture = x[image * h * wx * c : (image + 1) * h * wx * c]
-                _lay_out(picture, h, wx, c, -top, (oh - 1) * sh + kh, left, wp, xp)
-                for j in range(0, k, step):
-                    for p in range(0, oh, block):
-                        runs = min(block, oh - p)
-                        add = image > part * share or p > 0
-                        d0 = ((image * oh + p) * ow) * k + j
-                        for i in range(kh):
-                            base, start = (part * kh + i) * rows * k + j, (p * sh + i) * wp * c
-                            r = 0
-                            while r < rows:
-                                if sums and i == 0 and r + 2 * TILE_ROWS == rows:
-                                    tall_ones_1(xp, start + r, 1, near, sh * wp * c, dy, d0, k, ow * k,
-                                                partial, base + r * k, k, ow, runs, add)  # fmt: skip
-                                    r += 2 * TILE_ROWS
-                                elif rows - r > TILE_ROWS:
-                                    tall_product_1(xp, start + r, 1, near, sh * wp * c, dy, d0, k, ow * k,
-                                                   partial, base + r * k, k, ow, runs, add)  # fmt: skip
-                                    r += 2 * TILE_ROWS
-                                else:
-                                    tile_product_1(xp, start + r, 1, near, sh * wp * c, dy, d0, k, ow * k,
-                                                   partial, base + r * k, k, ow, runs, add)  # fmt: skip
-                                    r += TILE_ROWS
+                if spaces.size > 0:
+                    seen, begin = spaces[get_thread_id()], 0
+                    _lay_out(picture, h, wx, c, p * sh - top, (runs - 1) * sh + kh, left, wp, seen)
+                else:
+                    seen, begin = picture, p * sh * row
+                for j in range(left_k, right_k, step):
+                    d0 = ((image * oh + p) * ow) * k + j
+                    for i in range(kh):
+                        base, start = (part * kh + i) * rows * k + j, begin + i * row
+                        r = 0
+                        while r < rows:
+                            if kind == BROAD:
+                                tile_product_2(seen, start + r, 1, apart, sh * row, dy, d0, k, ow * k,
+                                               partial, base + r * k, k, ow, runs, add)  # fmt: skip
+                                r += TILE_ROWS
+                            elif sums and i == 0 and r + 2 * TILE_ROWS == rows:
+                                tall_ones_1(seen, start + r, 1, apart, sh * row, dy, d0, k, ow * k,
+                                            partial, base + r * k, k, ow, runs, add)  # fmt: skip
+                                r += 2 * TILE_ROWS
+                            elif rows - r > TILE_ROWS:
+                                tall_product_1(seen, start + r, 1, apart, sh * row, dy, d0, k, ow * k,
+                                               partial, base + r * k, k, ow, runs, add)  # fmt: skip
+                                r += 2 * TILE_ROWS
+                            else:
+                                tile_product_1(seen, start + r, 1, apart, sh * row, dy, d0, k, ow * k,
+                                               partial, base + r * k, k, ow, runs, add)  # fmt: skip
+                                r += TILE_ROWS
 
     return run
 
@@ -327,23 +386,39 @@ def weights(
 
     db (K) += the sum of dy over all places, where a row of the tiles is to spare for it (``sums_bias``).
     """
-    n, oh, ow, k = dy.shape
-    kh, kw, c, _ = dw.shape
+    kh, kw, c, outputs = dw.shape
     (sh, sw), (top, _, left, _) = stride, padding
-    hp, wp = (oh - 1) * sh + kh, (ow - 1) * sw + kw
+    x_shape, (n, oh, ow, k) = x.shape, dy.shape
+    if kh == kw == sh == sw == 1 and not any(padding):
+        x_shape, (n, oh, ow) = _long_rows(x.shape)
+    vector = lanes(x.dtype)
+    if k % vector:  # whole vectors
+        k = -(-k // vector) * vector
+        wider = memory.scratch((dy.size // outputs, k), dy.dtype)
+        wider[:, :outputs], wider[:, outputs:] = dy.reshape(-1, outputs), 0
+        dy = wider
     rows = _rows(dw.shape)
-    share = -(-n // PARTS)
-    partial = memory.scratch((-(-n // share), kh, rows, k), x.dtype)
-    spaces = scratch(hp * wp * c + rows, x.dtype)
+    kind = BROAD if k % (2 * vector) == 0 and c > FEW else HIGH
+    step = vector * (2 if kind == BROAD else 1)
+    block = max(1, min(oh, SEEN_BYTES // (ow * VECTOR_BYTES)))
+    units = n * -(-oh // block)
+    share = -(-units // max(1, min(units, PARTS, PARTIAL_NUMBERS // (kh * rows * k))))
+    parts = -(-units // share)
+    columns = -(-k // step // -(-PARTS // parts)) * step
+    # Where there is no border and no tile hangs over, the pictures are read as they lie.
+    inside = not any(padding) and rows == kw * c
+    wp = x_shape[2] if inside else (ow - 1) * sw + kw
+    spaces = scratch(0 if inside else ((block - 1) * sh + kh) * wp * c + rows, x.dtype)
     spaces[...] = 0
-    _weights_of(sw * c)(
-        x.reshape(-1), *x.shape[1:], top, left, dy.reshape(-1), n, oh, ow, k, kh, kw, sh, sw, wp,
-        rows, lanes(x.dtype), max(1, SEEN_BYTES // (ow * VECTOR_BYTES)), db is not None, spaces, partial.reshape(-1),
+    partial = memory.scratch((parts, kh, rows, k), x.dtype)
+    _weights_of(kind, sw * c if c <= FEW else 0)(
+        x.reshape(-1), *x_shape[1:], top, left, dy.reshape(-1), n, oh, ow, k, kh, kw, sh, sw, wp,
+        rows, vector, block, share, columns, db is not None, spaces, partial.reshape(-1),
     )  # fmt: skip
-    total = partial.sum(axis=0)
-    dw += total[:, : kw * c].reshape(dw.shape)
+    total = partial.sum(axis=0) if parts > 1 else partial[0]
+    dw += total[:, : kw * c, :outputs].reshape(dw.shape)
     if db is not None:
-        db += total[0, -1]
+        db += total[0, -1, :outputs]
 
 
 def _inside(
