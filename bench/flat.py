@@ -1,6 +1,7 @@
 """Does memory stay flat over a long conversion, and over a long training?
 
     python -m bench flat [--frames 10000] [--steps 0] [--out out/flat] [--json FILE]
+    python -m bench flat --draw FILE [FILE] --out FOLDER     the plot of what earlier runs wrote with --json
 
 --frames N converts a rendered clip of N frames with a `tiny` run; --steps N trains `tiny` for N steps; 0 leaves
 either out. The resident memory of the process is read as it goes on, from the first tenth (what is loaded once is
@@ -69,7 +70,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=0, help="steps to train; 0: none")
     parser.add_argument("--out", type=Path, default=Path("out/flat"))
     parser.add_argument("--json", type=file_to_write)
+    parser.add_argument(
+        "--draw", type=Path, nargs="+", metavar="FILE", help="measure nothing, draw these"
+    )
     options = parser.parse_args(argv)
+    if options.draw:
+        return _draw(options.draw, options.out, options.json)
     if options.frames < 0 or options.steps < 0 or options.frames + options.steps < 1:
         print("--frames and --steps are counts, and one of them must be above 0", file=sys.stderr)
         return 2
@@ -95,6 +101,26 @@ def main(argv: list[str]) -> int:
         kept = {n: {"at": m.at, "bytes": m.bytes, **lines[n]} for n, m in found.items()}
         options.json.write_text(json.dumps(kept) + "\n")
     return int(any(line["rise"] * 2**20 > ALLOWED for line in lines.values()))
+
+
+def _draw(files: list[Path], out: Path, joined: Path | None) -> int:
+    """flat.png of the results in ``files``, which ``joined`` holds together, if asked for; 2 where one is none."""
+    kept: dict[str, Any] = {}
+    found = {}
+    try:
+        for file in files:
+            kept |= json.loads(file.read_text())
+        for name, result in kept.items():
+            found[name] = Memory(1)
+            found[name].at, found[name].bytes = result["at"], result["bytes"]
+        out.mkdir(parents=True, exist_ok=True)
+        write_plot(out / "flat.png", found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        print(f"not results of bench flat: {error}", file=sys.stderr)
+        return 2
+    if joined:
+        joined.write_text(json.dumps(kept) + "\n")
+    return 0
 
 
 def over_steps(out: Path, steps: int) -> Memory:
@@ -153,13 +179,18 @@ def write_plot(path: Path, found: dict[str, Memory]) -> None:
     """A panel each; the axis of memory begins at 0."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     figure = Figure(figsize=(4.5 * len(found), 3.4), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     panels = np.atleast_1d(figure.subplots(1, len(found)))
+    thousands = FuncFormatter(lambda number, _: f"{number:,.0f}")
     for axes, (name, memory) in zip(panels, found.items(), strict=True):
         axes.plot(memory.at, np.array(memory.bytes) / 2**20, linewidth=1)
-        axes.set(xlabel=name, ylabel="resident memory, MiB", ylim=(0, None))
+        held = np.array(memory.bytes) / 2**20
+        axes.set(xlabel=name, ylabel="resident memory, MiB", ylim=(0, 1.15 * held.max()))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(thousands)
         axes.grid(color="0.9", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     canvas.draw()

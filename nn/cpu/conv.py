@@ -5,7 +5,8 @@ There is a general way, and there are faster ones for what they fit:
     im2col.py     any shape: matrix products with patches of the input, gathered block by block into the cache
     winograd.py   3x3 kernels of stride 1 in float32: fewer multiplications
     phases.py     5x5 kernels of stride 2 in float32: the same, on four times the channels
-    direct.py     few inputs: nothing gathered at all
+    lines.py      other kernels, and few inputs, in float32: fewer multiplications along the rows alone
+    direct.py     long rows, and not too many weights: nothing gathered at all
     dots.py       few outputs: vectors along the sum
 
 With stride 1 there are two ways to each pass, because dx is itself a convolution (of dy, with the kernel turned by
@@ -21,7 +22,7 @@ from types import ModuleType
 import numpy as np
 
 from nn import memory
-from nn.cpu import direct, dots, im2col, phases, winograd
+from nn.cpu import direct, dots, im2col, lines, phases, winograd
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.pixel_shuffle import shuffle
 from nn.cpu.rows import add_column_sums
@@ -82,10 +83,10 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
     z = y if shuffles else memory.scratch(shape, y.dtype)
     if way is not None:
         way.convolve(x, w, finish if shuffles else finish._replace(factor=1), z, padding)
+    elif precision != "exact" and lines.fits(w.shape, shape, stride, y.dtype):
+        lines.forward(x, w, finish, z, stride, padding)
     elif narrow := _narrow(w.shape, shape, stride, y.dtype):
         narrow(x, w, finish, z, stride, padding)
-    elif direct.fits_forward(w.shape, shape):
-        direct.forward(x, w, finish, z, stride, padding)
     elif _turns(w.shape, stride, padding) and k * SCATTER_GAIN <= w.shape[2]:
         im2col.spread(x, _turned(w), z, stride, _around(w.shape, padding))
         z += finish.bias
@@ -114,11 +115,18 @@ def run_backward(
     if fast and (turns or not need_dx):
         winograd.backward(x, w, upstream, dw, dx, padding)
         return dx
-    few = not fast and direct.fits_weights(w.shape, upstream.dy.dtype)
+    lined = (
+        not fast
+        and precision != "exact"
+        and lines.fits_weights(w.shape, upstream.shape, stride, w.dtype)
+    )
+    few = not fast and not lined and direct.fits_weights(w.shape, upstream.dy.dtype)
     summed = few and upstream.is_plain() and direct.sums_bias(w.shape)  # db along with dw
     dy = _before(upstream._replace(db=None) if summed else upstream)
     if fast:
         winograd.backward(x, w, Upstream(dy, dy, dy.dtype.type(1), 1, None), dw, None, padding)
+    elif lined:
+        lines.weights(x, dy, dw, stride, padding)
     elif few:
         direct.weights(x, dy, dw, stride, padding, upstream.db if summed else None)
     elif dots.fits_weights(w.shape):
@@ -132,10 +140,14 @@ def run_backward(
     if not need_dx:
         return None
     nothing = Finish.make(None, c, dy.dtype)
-    if turns and (narrow := _narrow((*w.shape[:2], k, c), x.shape, stride, dy.dtype)):
+    if (
+        turns
+        and precision != "exact"
+        and lines.fits((*w.shape[:2], k, c), x.shape, stride, dy.dtype)
+    ):
+        lines.forward(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
+    elif turns and (narrow := _narrow((*w.shape[:2], k, c), x.shape, stride, dy.dtype)):
         narrow(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
-    elif turns and direct.fits_forward(w.shape, x.shape):
-        direct.forward(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
     elif turns and k < c * SCATTER_GAIN:
         im2col.convolve(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
     else:
@@ -164,7 +176,7 @@ def _narrow(
         return dots.forward
     if band:
         return direct.few_outputs
-    return direct.forward if direct.fits_forward(w_shape, y_shape) else None
+    return direct.forward if direct.fits_forward(w_shape, y_shape, dtype) else None
 
 
 def _is_fast(

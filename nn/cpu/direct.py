@@ -1,14 +1,18 @@
-"""Convolutions with few channels: the first layer (3 colours in), and few on both sides.
+"""Convolutions with nothing gathered: matrix products straight from the picture.
 
-Patches of such a picture are short runs of numbers, and gathering them costs more than multiplying them. Nothing is
-gathered here. In a picture with its border of zeros written out, xp (N, HP, WP, C), the KW C numbers that a kernel
-row sees lie side by side, and the next place sees the same S C numbers further on. So a kernel row is a matrix
-product straight from the picture, a (places, KW C) with rows S C numbers apart, and the KH rows are KH runs of one sum.
+Patches of a picture of few channels are short runs of numbers, and gathering them costs more than multiplying them.
+Those of many channels cost less, but not nothing. In a picture with its border of zeros written out, xp (N, HP, WP, C),
+the KW C numbers that a kernel row sees lie side by side, and the next place sees the same S C numbers further on. So
+a kernel row is a matrix product straight from the picture, a (places, KW C) with rows S C numbers apart, and the KH
+rows are KH runs of one sum. Where there is no border, the picture is read where it lies, a 1x1 kernel's above all.
 
     forward      y (places, K) = sum over i of xp[row S p + i] (places, KW C) w[i] (KW C, K)
     few outputs  K = 3 would fill 3 lanes of a vector. So neighbouring places are taken together, as many as fit:
                  G = 5 of them are 15 columns, (KW + G - 1) C numbers are seen, and the weights stand in a band
     weights      dw[i] (KW C, K) = sum over rows p of xp[row S p + i]ᵀ (KW C, OW) dy[row p] (OW, K)
+
+The weights of a panel of outputs are read again for every tile of places, so they must stay in the L2 cache; with
+more of them, blocks of patches (im2col.py) are faster.
 
 dx of a layer with few outputs is the forward pass of one with few inputs, with the kernel turned (see conv.py). Few
 outputs of many channels are computed along the channels instead (see dots.py).
@@ -27,6 +31,7 @@ from nn.cpu.gemm import pack, panel_width, panels, scratch
 from nn.cpu.simd import (
     TILE_ROWS,
     VECTOR_BYTES,
+    add_span,
     clear_span,
     copy_span,
     lanes,
@@ -42,6 +47,8 @@ from nn.cpu.simd import (
 
 FEW = 8  # channels on the narrow side, at most
 STRIP = 8  # rows of places whose pixels are laid out together, with the border of zeros
+PANEL_BYTES = 256 * 1024  # of weights, at most: half of a small L2 cache
+MOST_WEIGHTS = 1024 * 1024  # more of them are summed where they stand (im2col.py), not in parts
 STRIP_NUMBERS = 64 * 1024  # of a strip, at most, if that is more than one row
 SEEN_BYTES = (
     16 * 1024
@@ -50,9 +57,11 @@ PARTS = 16  # of the sum over places in dw, at most: fixed, so that its order do
 PARTIAL_NUMBERS = 256 * 1024  # of all parts together, if that is more than one part
 
 
-def fits_forward(w_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
-    """Whether ``forward`` is for this: rows of places long enough for a tile, and a row of them fits into the cache."""
-    return y_shape[2] >= TILE_ROWS
+def fits_forward(w_shape: tuple[int, ...], y_shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether ``forward`` is for this: rows of places long enough for a tile, a panel of weights that stays in the
+    cache from one tile to the next."""
+    panel = w_shape[0] * w_shape[1] * w_shape[2] * panel_width(w_shape[3], dtype)
+    return y_shape[2] >= TILE_ROWS and panel * dtype.itemsize <= PANEL_BYTES
 
 
 def _strip(w_shape: tuple[int, ...], oh: int, ow: int, stride: tuple[int, int]) -> int:
@@ -88,9 +97,10 @@ def _groups(ow: int, kw: int, group: int) -> int:
 
 
 def fits_weights(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether ``weights`` is for this: outputs that fill half of their vectors at least."""
+    """Whether ``weights`` is for this: outputs that fill half of their vectors at least, and not too many weights."""
     k, vector = w_shape[3], lanes(dtype)
-    return 2 * k >= -(-k // vector) * vector
+    weights = w_shape[0] * _rows(w_shape) * k
+    return 2 * k >= -(-k // vector) * vector and weights <= MOST_WEIGHTS
 
 
 def sums_bias(w_shape: tuple[int, ...]) -> bool:
@@ -183,10 +193,7 @@ def _forward_of(kind: int, near: int) -> Callable[..., None]:
                         if kind == TALL:
                             tall_finish_1(seen, at, apart, 1, row, w, panel, nr, depth * nr, out, o0, o_row,
                                           depth, kh, bias, j, slope)  # fmt: skip
-                        elif kind == LOW:
-                            tile_finish_1(seen, at, apart, 1, row, w, panel, nr, depth * nr, out, o0, o_row,
-                                          depth, kh, bias, j, slope)  # fmt: skip
-                        elif k - j <= nr // 2:  # the last panel is half empty
+                        elif kind == LOW or k - j <= nr // 2:  # the last panel may be half empty
                             tile_finish_1(seen, at, apart, 1, row, w, panel, nr, depth * nr, out, o0, o_row,
                                           depth, kh, bias, j, slope)  # fmt: skip
                         else:
@@ -325,13 +332,14 @@ def _weights_of(kind: int, near: int) -> Callable[..., None]:
 
     @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
     def run(
-        x, h, wx, c, top, left, dy, n, oh, ow, k, kh, kw, sh, sw, wp, rows, vector, block, share, columns, sums, spaces, partial
+        x, h, wx, c, top, left, dy, n, oh, ow, k, kh, kw, sh, sw, wp, rows, vector, block, share, columns,
+        sums, spaces, partial, outputs, dw, db,
     ):  # fmt: skip
         """partial (PARTS, KH, ROWS, K): each part the sum over its share of the blocks of rows, in whole tiles of rows.
 
         A tile that hangs over the last of the KW C rows sees the next pixel's numbers; its rows there are not used.
         """
-        apart, row = near if near > 0 else sw * c, wp * c
+        apart, row, depth = near if near > 0 else sw * c, wp * c, kw * c
         step = vector * (2 if kind == BROAD else 1)
         blocks = (oh + block - 1) // block
         parts = (n * blocks + share - 1) // share
@@ -370,6 +378,17 @@ def _weights_of(kind: int, near: int) -> Callable[..., None]:
                                 tile_product_1(seen, start + r, 1, apart, sh * row, dy, d0, k, ow * k,
                                                partial, base + r * k, k, ow, runs, add)  # fmt: skip
                                 r += TILE_ROWS
+
+        for i in range(kh):  # the parts in their order
+            for part in range(parts):
+                at = (part * kh + i) * rows * k
+                if outputs == k:
+                    add_span(dw, i * depth * k, partial, at, depth * k)
+                else:
+                    for r in range(depth):
+                        add_span(dw, (i * depth + r) * outputs, partial, at + r * k, outputs)
+                if sums and i == 0:
+                    add_span(db, 0, partial, at + (rows - 1) * k, outputs)
 
     return run
 
@@ -411,14 +430,12 @@ def weights(
     spaces = scratch(0 if inside else ((block - 1) * sh + kh) * wp * c + rows, x.dtype)
     spaces[...] = 0
     partial = memory.scratch((parts, kh, rows, k), x.dtype)
+    bias = np.empty(0, x.dtype) if db is None else db
     _weights_of(kind, sw * c if c <= FEW else 0)(
         x.reshape(-1), *x_shape[1:], top, left, dy.reshape(-1), n, oh, ow, k, kh, kw, sh, sw, wp,
         rows, vector, block, share, columns, db is not None, spaces, partial.reshape(-1),
+        outputs, dw.reshape(-1), bias,
     )  # fmt: skip
-    total = partial.sum(axis=0) if parts > 1 else partial[0]
-    dw += total[:, : kw * c, :outputs].reshape(dw.shape)
-    if db is not None:
-        db += total[0, -1, :outputs]
 
 
 def _inside(

@@ -323,6 +323,27 @@ def _leaky(builder, value, sign, slope):
     return builder.select(up, value, builder.fmul(slope, value))
 
 
+def _kept(code, value, place):
+    return value
+
+
+def _summed(code, value, place):
+    return code.builder.fadd(code.load(place), value)
+
+
+def _activated(code, value, place):
+    bias, b0, slope = code.args[8:]
+    if code.kept is None:
+        same = ir.Constant(ir.VectorType(ir.IntType(32), code.count), [0] * code.count)
+        empty = ir.Constant(code.vector, ir.Undefined)
+        one = code.builder.insert_element(empty, slope, ir.IntType(64)(0))
+        many = code.builder.shuffle_vector(one, empty, same)
+        code.kept = code.load(code.pointer(8, bias, b0)), many
+    bias, slope = code.kept
+    value = code.builder.fadd(value, bias)
+    return _leaky(code.builder, value, value, slope)
+
+
 def sandwich(left: np.ndarray, right: np.ndarray | None = None) -> Callable[..., None]:
     """Builds the transform out = L d Rᵀ of a small square d of vectors, L (M, N) and R constants; R = L if not given.
 
@@ -331,11 +352,10 @@ def sandwich(left: np.ndarray, right: np.ndarray | None = None) -> Callable[...,
     result is stored. Only constants other than 0, 1 and -1 cost a multiplication; where a row of constants is 0,
     nothing is stored, and where a column is 0, nothing is read.
     """
-    keep = lambda code, value, place: value  # noqa: E731
 
     @intrinsic
     def transform(typingctx, src, s0, s_row, s_column, dst, d0, d_row, d_column):
-        return _sandwich_type(src, dst), _sandwich_code(left, keep, right)
+        return _sandwich_type(src, dst), _sandwich_code(left, _kept, right)
 
     return transform
 
@@ -343,12 +363,9 @@ def sandwich(left: np.ndarray, right: np.ndarray | None = None) -> Callable[...,
 def sandwich_add(left: np.ndarray, right: np.ndarray | None = None) -> Callable[..., None]:
     """``sandwich`` whose result is added to what stands in dst."""
 
-    def finish(code, value, place):
-        return code.builder.fadd(code.load(place), value)
-
     @intrinsic
     def transform(typingctx, src, s0, s_row, s_column, dst, d0, d_row, d_column):
-        return _sandwich_type(src, dst), _sandwich_code(left, finish, right)
+        return _sandwich_type(src, dst), _sandwich_code(left, _summed, right)
 
     return transform
 
@@ -359,24 +376,63 @@ def sandwich_activate(left: np.ndarray) -> Callable[..., None]:
     Called as f(..., d_column, bias, b0, slope).
     """
 
-    def finish(code, value, place):
-        bias, b0, slope = code.args[8:]
-        if code.kept is None:
-            same = ir.Constant(ir.VectorType(ir.IntType(32), code.count), [0] * code.count)
-            empty = ir.Constant(code.vector, ir.Undefined)
-            one = code.builder.insert_element(empty, slope, ir.IntType(64)(0))
-            many = code.builder.shuffle_vector(one, empty, same)
-            code.kept = code.load(code.pointer(8, bias, b0)), many
-        bias, slope = code.kept
-        value = code.builder.fadd(value, bias)
-        return _leaky(code.builder, value, value, slope)
-
     @intrinsic
     def transform(typingctx, src, s0, s_row, s_column, dst, d0, d_row, d_column, bias, b0, slope):
         signature = _sandwich_type(src, dst, (bias, types.intp, slope))
-        return signature, _sandwich_code(left, finish)
+        return signature, _sandwich_code(left, _activated)
 
     return transform
+
+
+def column(matrix: Callable[[int, int], np.ndarray]) -> Callable[..., None]:
+    """Builds the transform out = L d of a column d of vectors, L = matrix(i, j) with i and j known to the compiler.
+
+    Called as f(i, j, src, s0, s_row, dst, d0, d_row). Many L are one operation, chosen by two numbers. An operation
+    made for one L would have to be a closure variable of the functions that use it, and Numba's cache on disk knows
+    functions by their closure variables, which as operations differ from process to process.
+    """
+
+    @intrinsic(prefer_literal=True)
+    def transform(typingctx, i, j, src, s0, s_row, dst, d0, d_row):
+        return _column(matrix, _kept, i, j, src, dst)
+
+    return transform
+
+
+def column_add(matrix: Callable[[int, int], np.ndarray]) -> Callable[..., None]:
+    """``column`` whose result is added to what stands in dst."""
+
+    @intrinsic(prefer_literal=True)
+    def transform(typingctx, i, j, src, s0, s_row, dst, d0, d_row):
+        return _column(matrix, _summed, i, j, src, dst)
+
+    return transform
+
+
+def column_activate(matrix: Callable[[int, int], np.ndarray]) -> Callable[..., None]:
+    """``column`` finished as by ``sandwich_activate``: called as f(..., d_row, bias, b0, slope)."""
+
+    @intrinsic(prefer_literal=True)
+    def transform(typingctx, i, j, src, s0, s_row, dst, d0, d_row, bias, b0, slope):
+        return _column(matrix, _activated, i, j, src, dst, (bias, types.intp, slope))
+
+    return transform
+
+
+def _column(matrix, finish, i, j, src, dst, more=()):
+    """Signature and instructions of a ``column``: a sandwich of one column."""
+    if not all(isinstance(n, types.IntegerLiteral) for n in (i, j)):
+        return None
+    transform = _sandwich_code(matrix(i.literal_value, j.literal_value), finish, np.eye(1))
+    inner, size = _sandwich_type(src, dst, more), types.intp
+
+    def codegen(context, builder, sig, args):
+        _, _, src, s0, s_row, dst, d0, d_row, *more = args
+        zero = ir.IntType(64)(0)
+        whole = [src, s0, s_row, zero, dst, d0, d_row, zero, *more]
+        return transform(context, builder, inner, whole)
+
+    return types.void(i, j, src, size, size, dst, size, size, *more), codegen
 
 
 def _sandwich_type(src, dst, more=()) -> types.Type:

@@ -63,26 +63,27 @@ AT_ONCE = 4 * 2**20  # bytes of both transforms of the pictures that are taken t
 WEIGHT_ROWS = 64  # channels of a block of dU, at most
 
 
-def _matrices(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Aᵀ (4, 6), Bᵀ (6, 6) and G (6, 3) of Toom and Cook for five points and infinity.
+def toom_cook(points: tuple[float, ...], taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Aᵀ (4, P), Bᵀ (P, P) and G (P, taps) of Toom and Cook for P - 1 = taps + 2 points and infinity.
 
     Aᵀ and G hold powers of the points; row i of Bᵀ the coefficients of the polynomial that is 0 at all points but the
     i-th, where G divides by its value; the last row is that of infinity, the leading coefficient.
     """
     count = len(points)
-    a_t, b_t, g = np.zeros((TILE, SEEN)), np.zeros((SEEN, SEEN)), np.zeros((SEEN, 3))
+    seen = count + 1
+    a_t, b_t, g = np.zeros((TILE, seen)), np.zeros((seen, seen)), np.zeros((seen, taps))
     for i, point in enumerate(points):
         others = [p for p in points if p != point]
         a_t[:, i] = point ** np.arange(TILE)
         b_t[i, :count] = np.polynomial.polynomial.polyfromroots(others)
-        g[i] = point ** np.arange(3) / np.prod([point - p for p in others])
+        g[i] = point ** np.arange(taps) / np.prod([point - p for p in others])
     a_t[-1, -1] = g[-1, -1] = 1
     b_t[-1] = np.polynomial.polynomial.polyfromroots(points)
     return a_t, b_t, g
 
 
 # With 0, 1, -1, 2 and -2, as in the papers, the error is four times as large: powers of 2 are far from 1.
-A_T, B_T, G = _matrices((0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2))
+A_T, B_T, G = toom_cook((0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2), 3)
 
 _pixels = sandwich(B_T)  # 6x6 pixels -> 36 points
 _weights = sandwich(G)  # 3x3 weights -> 36 points

@@ -220,6 +220,22 @@ register(
             # Few inputs: rows long enough for places that share what they see, and for tall tiles.
             _sample(3, 32, 5, (2, 9, 29), padding=2),
             _sample(4, 20, 3, (2, 8, 37), padding=1, bias=False),
+            # Fewer products along the rows: one group of taps and two, a last four that overlaps, strips that do.
+            _sample(32, 48, 5, (2, 18, 21), padding=2),
+            _sample(16, 32, 7, (2, 17, 18), padding=3, bias=False),
+            _sample(3, 64, 7, (3, 41, 38), stride=2, padding=3),
+            _sample(3, 16, 3, (2, 37, 35), padding=1),
+            _sample(5, 32, (2, 9), (2, 30, 31), stride=2, padding=4),
+            _sample(20, 32, (2, 8), (2, 19, 30), stride=(1, 3)),
+            _sample(64, 32, 3, (2, 33, 34), stride=2, padding=1),
+            _sample(16, 32, (3, 6), (40, 19, 9), padding=(0, 2, 1, 4)),
+            # Nothing gathered: one pixel at a time, in long rows and in short ones; parts of vectors on both sides.
+            _sample(64, 96, 1, (3, 12, 40)),
+            _sample(24, 40, 1, (3, 5, 9), bias=False),
+            _sample(64, 32, 1, (2, 17, 33), stride=2),
+            _sample(20, 20, 3, (2, 33, 31), padding=1),
+            _sample(9, 27, (4, 1), (2, 13, 12), stride=(2, 1), padding=(2, 1, 0, 0)),
+            _sample(1, 6, 5, (9, 28, 28)),
         ),
     )
 )
