@@ -26,6 +26,7 @@ from swap.data.warp import Augmentation, Draws, Placement, placements
 from swap.errors import UserError
 
 WARP, ORDER, DRAW = 1, 2, 3
+AHEAD = 8  # steps, for which mapped faces are asked for before they are needed
 
 
 class Batch(NamedTuple):
@@ -101,6 +102,7 @@ class Batches:
         self.seed, self.batch_size, self.size = seed, batch_size, size
         self.augmentation = augmentation or Augmentation()
         self._order: dict[tuple[int, int], np.ndarray] = {}
+        self._expected = -1  # the last step whose faces mapped sets were told of
         self._cumulated = tuple(
             None if weights is None else _cumulate(weights, len(faces))
             for weights, faces in ((weights_a, faces_a), (weights_b, faces_b))
@@ -113,6 +115,12 @@ class Batches:
     def drawn(self, step: int) -> Drawn:
         """The faces of a step as they are stored, and what is drawn for them: what can be done ahead, on any thread."""
         plans = self.plan(step, 0), self.plan(step, 1)
+        first = self._expected + 1 if step <= self._expected <= step + AHEAD else step + 1
+        for later in range(first, step + AHEAD + 1):
+            for side, (faces, _) in enumerate(self.sides):
+                if faces.mapped:
+                    faces.expect(self.indices(later, side))
+        self._expected = step + AHEAD
         return tuple(
             (faces.take(plan.indices, plan.epochs), plan)
             for (faces, _), plan in zip(self.sides, plans, strict=True)
@@ -164,10 +172,12 @@ class Batches:
         order = self._order.get((side, epoch))
         if order is None:
             order = _generator(self.seed, ORDER, 0, side, epoch).permutation(count)
-            # One order a side is kept, to save shuffling thousands of faces at every step. What is
-            # kept depends on what was asked; what is returned does not.
+            # Two orders a side are kept, this epoch's and the one's before, to save shuffling thousands of faces at
+            # every step. What is kept depends on what was asked; what is returned does not.
             # A new dict rather than a changed one: another thread may be reading it.
-            others = {key: kept for key, kept in self._order.items() if key[0] != side}
+            others = {
+                k: kept for k, kept in self._order.items() if k[0] != side or k[1] == epoch - 1
+            }
             self._order = {**others, (side, epoch): order}
         return order
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from swap.data.mapped import room_for
+from swap.data.mapped import read_ahead, room_for
 from swap.data.warp import face_squares
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
@@ -130,6 +130,11 @@ class FaceSet:
         """uint8 (n, L, L, 3): the pictures to train on for indices (n,). A set that changes as training goes on
         looks at epochs (n,), how often the whole set has been gone through before; this one does not."""
         return self.images[indices]
+
+    def expect(self, indices: np.ndarray) -> None:
+        """Says that ``take`` will be asked for these soon: a mapped set begins to read them."""
+        if self.mapped:
+            read_ahead(self.images, indices)
 
     def squares(self, indices: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
         """The unwarped face squares of some faces, (n, size, size, 3) float32 in [0, 1]."""

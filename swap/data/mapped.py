@@ -2,10 +2,12 @@
 
 A set of 100,000 faces has 3.8 GB. Beyond a share of the memory that there is, pictures lie in a file without a name
 (it is gone with the process, however that ends) that is mapped into memory: the system reads what a batch asks for and
-gives up what nobody asked for lately. Batches are drawn ahead of the step that needs them, so reading is rarely waited
-for.
+gives up what nobody asked for lately. Which faces a step shows is known long before (``batches.py``), so the system is
+asked for them some steps ahead, many at once: a disk that answers in a millisecond would otherwise be waited for at
+every face.
 """
 
+import mmap
 import os
 import tempfile
 from pathlib import Path
@@ -39,6 +41,24 @@ def room_for(
             f"{size / 2**30:.1f} GiB of faces are more than memory should hold, and {spill} has no room for them "
             f"({error.strerror or error}); name a run folder on another disk, or fewer with --most-faces"
         ) from error
+
+
+def read_ahead(pictures: np.ndarray, chosen: np.ndarray) -> None:
+    """Asks the system to read some pictures (n,) of a mapped array (F, ...) into memory; does not wait for it.
+
+    Where the system cannot be asked, or the array is not mapped, nothing happens: they are read when they are needed.
+    """
+    mapped = pictures
+    while mapped is not None and not isinstance(mapped, np.memmap):
+        mapped = mapped.base
+    if mapped is None or not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    begin = pictures.__array_interface__["data"][0] - mapped.__array_interface__["data"][0]
+    size = pictures[0].nbytes
+    for i in chosen.tolist():
+        start = begin + i * size
+        within = start % mmap.PAGESIZE
+        mapped._mmap.madvise(mmap.MADV_WILLNEED, start - within, size + within)
 
 
 def _reserve(file: int, size: int) -> None:

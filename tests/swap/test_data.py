@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from swap.data import Augmentation, Batches, ColourMatch, FaceSet, Prefetcher, even_spread
+from swap.data.batches import AHEAD
+from swap.data.mapped import read_ahead
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
 from swap.faces.records import Alignment
@@ -85,6 +88,48 @@ def test_faces_that_memory_should_not_hold_are_mapped_and_the_same(extraction, t
     np.testing.assert_array_equal(mapped.mean, held.mean)
     assert list((tmp_path / "run").iterdir()) == []  # its file has no name
     assert not FaceSet.load(folder, spill=tmp_path / "run", in_memory=10**9).mapped
+
+
+def test_mapped_faces_are_asked_for_before_they_are_needed(monkeypatch):
+    """Every face of a step but the first, which nobody could foresee; across epochs; each step once."""
+    asked, taken = [], []
+    faces = FaceSet(np.zeros((30, 8, 8, 3), np.uint8), 4 / 3, mapped=True)
+    monkeypatch.setattr(faces, "expect", lambda chosen: asked.append(chosen.tolist()))
+    take = FaceSet.take
+
+    def taking(self, indices, epochs):
+        taken.append((indices.tolist(), len(asked)))
+        return take(self, indices, epochs)
+
+    monkeypatch.setattr(FaceSet, "take", taking)
+    batches = Batches(faces, FaceSet(np.zeros((30, 8, 8, 3), np.uint8), 4 / 3), 3, 7, 8)
+    for step in range(40):
+        batches.drawn(step)
+    steps = taken[::2]  # A's; B's are held in memory and nobody is asked for them
+    assert len(asked) == 39 + AHEAD
+    for step, (chosen, already) in enumerate(steps[1:], 1):
+        assert asked[step - 1] == chosen
+        assert already >= step
+
+
+def test_reading_ahead_covers_a_picture_in_whole_pages(tmp_path):
+    shape = (20, 50, 50, 3)
+    mapped = np.memmap(tmp_path / "faces", np.uint8, "w+", shape=shape)
+    asked = []
+
+    class Recorder:
+        def madvise(self, option, start, length):
+            asked.append((option, start, length))
+
+    mapped._mmap = Recorder()
+    read_ahead(np.asarray(mapped)[2:], np.array([0, 7]))
+    size = 50 * 50 * 3
+    for (option, start, length), first in zip(asked, (2 * size, 9 * size), strict=True):
+        assert option == mmap.MADV_WILLNEED
+        assert start % mmap.PAGESIZE == 0
+        assert start <= first < start + mmap.PAGESIZE
+        assert start + length == first + size
+    read_ahead(np.zeros(shape, np.uint8), np.array([1]))  # nothing to ask
 
 
 def test_a_disk_without_room_for_faces_is_said(extraction, tmp_path, monkeypatch):
@@ -326,7 +371,7 @@ def test_every_face_is_seen_once_per_epoch(batch_size):
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == len(epochs)
     other = np.concatenate([made.indices(step, 1) for step in range(200 // batch_size + 1)])
     assert (np.sort(other[:40]) == np.arange(40)).all()
-    assert len(made._order) == 2  # one order a side, however long the run
+    assert len(made._order) == 4  # two orders a side, however long the run
 
 
 def test_match_applies_to_input_and_target_of_its_side_only():
