@@ -13,6 +13,9 @@ import os
 # wait on the core that the last one still needs. OpenMP reads this when Numba first loads it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+# How hard LLVM tries. The kernels are written out as vectors already: the highest level makes no step faster and takes
+# a tenth longer to compile. Numba reads this when it is first loaded.
+os.environ.setdefault("NUMBA_OPT", "2")
 
 from nn.cpu.activation import (
     leaky_relu_backward,
