@@ -14,6 +14,7 @@ convert    frames a second of a conversion
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
+seeds      nn check with many seeds: wrong backward passes all rejected, right ones never
 stream     a training step on faces that are mapped from disk, against one on faces in memory
 strangers  bad and unusual pictures and videos: read, or refused in one sentence (bench/STRANGERS.md)
 studio     heads a second; how far the detector's landmarks lie from the true ones
@@ -41,6 +42,7 @@ NAMES = (
     "picture",
     "real",
     "recipes",
+    "seeds",
     "strangers",
     "stream",
     "studio",
