@@ -13,6 +13,9 @@ warp       a training batch, beside OpenCV's remap and beside a step
 convert    frames a second of a conversion
 extract    faces found, and how exactly a crop goes back into its frame
 mutation   errors put into the source one at a time: do the tests fail? (bench/MUTATION.md)
+memory     what training takes: estimated before it, and measured
+picture    the picture at the top of the README, from what `make demo` made
+plots      the plots of speed, from the results under bench/results/
 recipes    what makes a swap right: each idea over several seeds (bench/RECIPES.md)
 seeds      nn check with many seeds: wrong backward passes all rejected, right ones never
 stream     a training step on faces that are mapped from disk, against one on faces in memory
@@ -40,6 +43,7 @@ NAMES = (
     "memory",
     "mutation",
     "picture",
+    "plots",
     "real",
     "recipes",
     "seeds",

@@ -92,6 +92,7 @@ TARGETS = {
     "nn/cpu/exponential.py": Target(("Sigmoid", "BCEWithLogits"), a_line=2),
     "nn/cpu/im2col.py": Target(("Conv2d",), a_line=1),
     "nn/cpu/phases.py": Target(("Conv2d",), a_line=1),
+    "nn/cpu/lines.py": Target(("Conv2d",), a_line=1),
     "nn/cpu/direct.py": Target(("Conv2d",), a_line=1),
     "nn/cpu/dots.py": Target(("Conv2d",), a_line=1),
     "nn/cpu/winograd.py": Target(("Conv2d",), a_line=1),
