@@ -88,7 +88,9 @@ def plot(
 
 def speed(left: Any, right: Any, steps: list[dict[str, Any]], layers: list[dict[str, Any]]) -> None:
     """Left the steps, right every layer and pass; 1 is PyTorch's best."""
-    steps = [row for row in steps if row["preset"] in WIDTHS and not row["warp"]]
+    steps = [
+        row for row in steps if row["preset"] in WIDTHS and not row["warp"] and "threads" not in row
+    ]
     names = [
         f"{WIDTHS[row['preset']]}\n{row['ours_ms']:.0f} | {row['torch_ms']:.0f} ms" for row in steps
     ]

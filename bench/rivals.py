@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -27,17 +28,23 @@ def size_of(preset: str) -> Any:
     return Preset(preset, int(width[1]), 8 * int(width[1]), "") if width else get_preset(preset)
 
 
-def answers(command: list[str], kinds: Iterable[str], rounds: int) -> dict[str, list[Any]]:
+def answers(
+    command: list[str], kinds: Iterable[str], rounds: int, threads: int | None = None
+) -> dict[str, list[Any]]:
     """What each kind says in ``rounds`` rounds, one process each, asked in turn after one question to warm up.
 
     command: of a program that takes ``--worker KIND`` and answers every line of standard input with a line of JSON.
+    threads: that each may use; None: all.
     """
+    counts = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = os.environ | ({name: str(threads) for name in counts} if threads else {})
     workers = {
         kind: subprocess.Popen(
             [sys.executable, "-m", "bench", *command, "--worker", kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=environment,
         )
         for kind in kinds
     }

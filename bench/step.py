@@ -1,6 +1,7 @@
 """A training step: both sides through the shared encoder, both decoders, backward, Adam.
 
-    python -m bench step [--presets c16 c32 c64 c128] [--batch 16] [--rounds 7] [--vs torch] [--warp] [--json FILE]
+    python -m bench step [--presets c16 c32 c64 c128] [--batch 16] [--rounds 7] [--vs torch] [--warp]
+                         [--threads 1 2 ...] [--json FILE]
 
 cN is the topology of 2017 with N filters in the first convolution and a code of 8 N, whatever the presets are; names of
 presets may be given as well.
@@ -13,6 +14,8 @@ Adam, denormals flushed. Times are medians (and minima) of the rounds; these mac
 
 --warp: with the random warp of every face, as the trainer makes it; for PyTorch the same maps through OpenCV's remap,
 ahead of the step on a thread of its own, as a loader for PyTorch would do it.
+
+--threads: with so many threads each, for how the time falls with their number; otherwise with all that there are.
 """
 
 import argparse
@@ -44,6 +47,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--vs", choices=["torch"])
     parser.add_argument("--warp", action="store_true", help="warp included")
+    parser.add_argument("--threads", type=count, nargs="+", default=[None], metavar="N")
     parser.add_argument("--json", type=file_to_write)
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
     if on_gpu(argv):
@@ -55,10 +59,13 @@ def main(argv: list[str]) -> int:
         return 2
     kinds = KINDS if options.vs else KINDS[:1]
     results = [
-        compare(p, options.batch, options.rounds, kinds, options.warp) for p in options.presets
+        compare(p, options.batch, options.rounds, kinds, options.warp, threads)
+        for p in options.presets
+        for threads in options.threads
     ]
     for row in results:
-        line = f"{row['preset']:9} ours {row['ours_ms']:7.1f} ms (min {row['ours_min_ms']:.1f}), "
+        name = f"{row['preset']} x{row['threads']}" if "threads" in row else row["preset"]
+        line = f"{name:9} ours {row['ours_ms']:7.1f} ms (min {row['ours_min_ms']:.1f}), "
         line += f"{row['faces_per_second']:,.0f} faces/s, peak {row['peak_mib']:,.0f} MiB"
         if options.vs:
             line += (
@@ -72,11 +79,16 @@ def main(argv: list[str]) -> int:
 
 
 def compare(
-    preset: str, batch: int, rounds: int, kinds: tuple[str, ...], warp: bool
+    preset: str,
+    batch: int,
+    rounds: int,
+    kinds: tuple[str, ...],
+    warp: bool,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """One preset: every kind in its own process, asked in turn."""
     command = ["step", "--presets", preset, "--batch", str(batch)]
-    found = answers(command + ["--warp"] * warp, kinds, rounds)
+    found = answers(command + ["--warp"] * warp, kinds, rounds, threads)
     times = {kind: [a["ms"] for a in given] for kind, given in found.items()}
     peaks = {kind: given[-1]["peak_mib"] for kind, given in found.items()}
     ours = float(np.median(times["ours"]))
@@ -88,6 +100,8 @@ def compare(
         "faces_per_second": 2 * batch / ours * 1000,
         "peak_mib": peaks["ours"],
     }
+    if threads:
+        row["threads"] = threads
     if len(kinds) > 1:
         best = min(kinds[1:], key=lambda kind: np.median(times[kind]))
         theirs = float(np.median(times[best]))
