@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from nn import memory
 from swap.data.mapped import read_ahead, room_for
 from swap.data.warp import face_squares
 from swap.errors import UserError
@@ -129,7 +130,9 @@ class FaceSet:
     def take(self, indices: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         """uint8 (n, L, L, 3): the pictures to train on for indices (n,). A set that changes as training goes on
         looks at epochs (n,), how often the whole set has been gone through before; this one does not."""
-        return self.images[indices]
+        out = memory.empty((len(indices), *self.images.shape[1:]), np.uint8)
+        # "clip" never happens; with the default a copy is made in case it should raise.
+        return np.take(self.images, indices, axis=0, out=out, mode="clip")
 
     def expect(self, indices: np.ndarray) -> None:
         """Says that ``take`` will be asked for these soon: a mapped set begins to read them."""

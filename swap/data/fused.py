@@ -11,6 +11,7 @@ drawn) it would hold one core while the other threads of the step wait for their
 import numpy as np
 from numba import njit, prange
 
+from nn import memory
 from swap.data.warp import GRID, Placement
 
 
@@ -27,7 +28,9 @@ def warp_and_colour(
     faces: (N, L, L, 3) uint8 stored crops, `margin` times as wide as the face square. noise: (N, GRID, GRID) complex64
     or None. tables: (N or 1, 256, 3) float32, what each 8-bit value of each channel becomes.
     """
-    out = np.empty((len(faces), size, size, 3), np.float32)
+    out = memory.empty(
+        (len(faces), size, size, 3), np.float32
+    )  # used again: fresh pages cost more than half of this
     still = np.zeros((0, GRID, GRID), np.complex64)
     _warp(
         np.ascontiguousarray(faces),
