@@ -24,15 +24,19 @@ def faces() -> dict[str, np.ndarray]:
 
 
 def test_the_traced_gradients_are_those_that_train(model: SwapModel):
-    x = faces()
+    """In float64: in float32 the two round differently, and a unit whose input is nearly 0 may be on in one of them and
+    off in the other, which changes gradients by far more than rounding does."""
+    for p in model.parameters():
+        p.value, p.grad = p.value.astype(float), np.zeros(p.shape)
+    x = {side: pictures.astype(float) for side, pictures in faces().items()}
     trace = trace_step(model, x)
     model.zero_grad()
     losses = model.backpropagate({side: (x[side], x[side]) for side in x})
-    assert {e.chain: e.value for e in trace.ends} == pytest.approx(losses, rel=1e-5)
+    assert {e.chain: e.value for e in trace.ends} == pytest.approx(losses, rel=1e-12)
     for name, p in model.named_parameters():
         layer, _, kind = name.rpartition(".")
         traced = trace.gradient(layer, kind[0])
-        assert np.abs(traced - p.grad).max() <= 2e-4 * np.abs(p.grad).max()
+        assert np.abs(traced - p.grad).max() <= 1e-11 * np.abs(p.grad).max(), name
 
 
 def test_numbers_of_both_sides_and_of_the_prior_are_explained(model: SwapModel):
