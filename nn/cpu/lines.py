@@ -228,13 +228,18 @@ def _forward_of(kw: int, sw: int, tall: bool, known: int, apart: int) -> Callabl
         x, h, wx, some_c, top, left, w, u, nr, bias, slope, y, n, oh, ow, k, kh, sh, length, block, step,
         columns, v_of, m_of,
     ):  # fmt: skip
-        """A strip of rows of places and ``block`` fours of places at a time; the last of each overlap those before."""
+        """A strip of rows of places and ``block`` fours of places at a time.
+
+        The last of each overlap those before, but no place is stored twice: two fours round differently, and which of
+        two threads comes last would show.
+        """
         c = known if known > 0 else some_c
         near = apart if apart > 0 else sh * c
         depth = kh * c
         panel = points * depth * nr
         fours, strips = (ow + 3) // 4, (oh + high - 1) // high
         blocks = (fours + block - 1) // block
+        corner = points * high * nr  # where in m the last four of a row is finished, if it overlaps
         for line in range(depth):  # (row, channel) of the kernel
             for j in range(0, k, step):
                 _weights(kw, sw, w, (line // c * kw * c + line % c) * k + j, c * k,
@@ -257,41 +262,31 @@ def _forward_of(kw: int, sw: int, tall: bool, known: int, apart: int) -> Callabl
             for j in range(0, k, nr):
                 width = min(nr, k - j)
                 for f in range(count):
+                    a, b = f * points * length, j // nr * panel
                     for p in range(points):
-                        a, b, to = (
-                            (f * points + p) * length,
-                            j // nr * panel + p * depth * nr,
-                            p * high * nr,
-                        )
                         if tall:
-                            tall_product_1(
-                                v, a, near, 1, 0, u, b, nr, 0, m, to, nr, depth, 1, False
-                            )
+                            tall_product_1(v, a, near, 1, 0, u, b, nr, 0, m, p * high * nr, nr,
+                                           depth, 1, False)  # fmt: skip
                         elif width <= step:
-                            tile_product_1(
-                                v, a, near, 1, 0, u, b, nr, 0, m, to, nr, depth, 1, False
-                            )
+                            tile_product_1(v, a, near, 1, 0, u, b, nr, 0, m, p * high * nr, nr,
+                                           depth, 1, False)  # fmt: skip
                         else:
-                            tile_product_2(
-                                v, a, near, 1, 0, u, b, nr, 0, m, to, nr, depth, 1, False
-                            )
+                            tile_product_2(v, a, near, 1, 0, u, b, nr, 0, m, p * high * nr, nr,
+                                           depth, 1, False)  # fmt: skip
+                        a, b = a + length, b + depth * nr
                     q = min(4 * (four + f), ow - 4)
+                    there = 4 * (four + f) - q  # of these places, how many the four before has
                     for r in range(first - begin, high):
-                        to = ((i * oh + begin + r) * ow + q) * k + j
+                        at = ((i * oh + begin + r) * ow + q) * k + j
                         for part in range(0, width, step):
-                            _output(
-                                kw,
-                                sw,
-                                m,
-                                r * nr + part,
-                                high * nr,
-                                y,
-                                to + part,
-                                k,
-                                bias,
-                                j + part,
-                                slope,
-                            )
+                            out, o0, o_row = (y, at + part, k) if there == 0 else (m, corner, step)
+                            _output(kw, sw, m, r * nr + part, high * nr, out, o0, o_row,
+                                    bias, j + part, slope)  # fmt: skip
+                            if there > 0:
+                                for place in range(there, 4):
+                                    copy_span(
+                                        y, at + part + place * k, m, corner + place * step, step
+                                    )
 
     return run
 
@@ -321,7 +316,7 @@ def forward(
         x.reshape(-1), *x.shape[1:], top, left, np.ascontiguousarray(w).reshape(-1),
         memory.scratch(-(-k // nr) * nr * points * kh * c, x.dtype), nr, finish.bias, finish.slope,
         y.reshape(-1), n, oh, ow, k, kh, sh, length, block, FLOATS,
-        columns, scratch(points * block * length, x.dtype), scratch(points * high * nr, x.dtype),
+        columns, scratch(points * block * length, x.dtype), scratch(points * high * nr + TILE * FLOATS, x.dtype),
     )  # fmt: skip
 
 

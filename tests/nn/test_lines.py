@@ -92,3 +92,21 @@ def test_places_that_two_fours_share_count_once() -> None:
             way.weights(x, dy, dw, (1, 1), (2, 2, 2, 2))
         found.append(dw)
     np.testing.assert_allclose(*found, atol=2e-4)
+
+
+def test_a_place_does_not_depend_on_the_rest_of_its_row() -> None:
+    """Where the last four of a row overlaps the one before, each place is the earlier one's: bit for bit what it is in
+    a picture that ends there. Stored twice, it would be that of the thread that came last."""
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((1, 16, 33, 3), np.float32)
+    w = rng.standard_normal((5, 5, 3, 32), np.float32)
+    finish = Finish.make(None, 32, x.dtype)
+    found = []
+    for columns in (29, 28):  # places: one more than fours hold, and seven fours
+        y = np.empty((1, 16, columns, 32), np.float32)
+        with memory.frame():
+            lines.forward(
+                np.ascontiguousarray(x[:, :, : columns + 4]), w, finish, y, (1, 1), (2, 2, 0, 0)
+            )
+        found.append(y)
+    np.testing.assert_array_equal(found[0][:, :, :28], found[1])
