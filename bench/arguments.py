@@ -1,7 +1,9 @@
 """Kinds of arguments, for argparse: what cannot work is refused before anything is measured."""
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from nn.files import why_not
 from swap.errors import UserError
@@ -30,3 +32,16 @@ def preset_name(text: str) -> str:
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """What a measurement wrote with --json; UserError where the file holds no such thing."""
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON, or only a part of it: {error}") from error
+    if not isinstance(found, dict) or not found:
+        raise UserError(f"{path} holds no results")
+    return found

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.arguments import file_to_write
+from bench.arguments import file_to_write, read_results
 from nn.train import Budget
 from swap.convert import convert
 from swap.errors import UserError
@@ -109,18 +109,35 @@ def _draw(files: list[Path], out: Path, joined: Path | None) -> int:
     found = {}
     try:
         for file in files:
-            kept |= json.loads(file.read_text())
-        for name, result in kept.items():
-            found[name] = Memory(1)
-            found[name].at, found[name].bytes = result["at"], result["bytes"]
+            kept |= read_results(file)
+            for name, result in kept.items():
+                found[name] = _remembered(file, result)
         out.mkdir(parents=True, exist_ok=True)
         write_plot(out / "flat.png", found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        print(f"not results of bench flat: {error}", file=sys.stderr)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{out} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
     if joined:
         joined.write_text(json.dumps(kept) + "\n")
     return 0
+
+
+def _remembered(file: Path, result: Any) -> Memory:
+    """What `Memory` wrote; UserError where it is something else."""
+    memory = Memory(1)
+    try:
+        memory.at, memory.bytes = (
+            np.array(result[what], float).tolist() for what in ("at", "bytes")
+        )
+        right = len(memory.at) == len(memory.bytes) > 0
+    except (KeyError, TypeError, ValueError):
+        right = False
+    if not right:
+        raise UserError(f"{file} was not written by bench flat")
+    return memory
 
 
 def over_steps(out: Path, steps: int) -> Memory:

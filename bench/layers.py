@@ -119,7 +119,12 @@ def compare(preset: str, batch: int, rounds: int, kinds: tuple[str, ...]) -> lis
 
 
 def _network(text: str) -> str:
-    return text if text == OTHERS else preset_name(text)
+    if text == OTHERS:
+        return text
+    try:
+        return preset_name(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or {OTHERS}") from error
 
 
 def layers(preset: str, batch: int) -> list[tuple[str, Any, tuple[int, ...], bool]]:

@@ -1,4 +1,5 @@
 """The plots of speed in the README and in nn/cpu/README.md, from the results under bench/results/.
+To be run where the project's folders are.
 
     python -m bench plots [--results bench/results] [--machine epyc_2_cores]
 
@@ -9,7 +10,6 @@ nn/cpu/pictures/ceiling.png    how much of what the processor can do each layer 
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.arguments import read_results
+from swap.errors import UserError
 from swap.provenance import Mark, SourceType, write_png
 
 # Okabe and Ito's colours ("Color Universal Design", 2008).
@@ -39,32 +41,27 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--machine", default="epyc_2_cores")
     options = parser.parse_args(argv)
     try:
-        steps, layers = (
-            json.loads((options.results / f"{what}_{options.machine}.json").read_text())["results"]
-            for what in ("step", "layers")
-        )
-    except (OSError, ValueError, KeyError) as error:
-        print(f"no results of bench step and bench layers: {error}", file=sys.stderr)
+        draw_all(options.results, options.machine)
+    except UserError as error:
+        print(error, file=sys.stderr)
         return 2
-    layers = [row for row in layers if row["preset"] in WIDTHS.values()]
-    here = Path("nn/cpu/pictures")
-    plot(
-        Path("docs/speed.png"),
-        (9.6, 3.6),
-        2,
-        lambda a: speed(*a, steps, layers),
-        "Speed beside PyTorch's.",
-    )
-    plot(here / "tile.png", (7.2, 3.4), 1, tile, "A tile of a matrix product in vector registers.")
-    plot(here / "products.png", (7.2, 3.2), 1, products, "Multiplications of ways to convolve.")
-    plot(
-        here / "ceiling.png",
-        (7.2, 3.6),
-        1,
-        lambda a: ceiling(a, layers),
-        "Layers against the ceiling.",
-    )
+    except (KeyError, TypeError, AttributeError) as error:
+        print(f"{options.results} holds other results than these: {error!r}", file=sys.stderr)
+        return 2
     return 0
+
+
+def draw_all(results: Path, machine: str) -> None:
+    """All four pictures."""
+    steps, layers = (
+        read_results(results / f"{what}_{machine}.json")["results"] for what in ("step", "layers")
+    )
+    layers = [row for row in layers if row["preset"] in WIDTHS.values()]
+    top, page = Path("docs/speed.png"), Path("nn/cpu/pictures")
+    plot(top, (9.6, 3.6), 2, lambda a: speed(*a, steps, layers), "Speed beside PyTorch's.")
+    plot(page / "tile.png", (7.2, 3.4), 1, tile, "A tile of a matrix product in vector registers.")
+    plot(page / "products.png", (7.2, 3.2), 1, products, "Multiplications of ways to convolve.")
+    plot(page / "ceiling.png", (7.2, 3.6), 1, lambda a: ceiling(a, layers), "Layers' ceiling.")
 
 
 def plot(
