@@ -1,18 +1,14 @@
 """Faces and their five landmarks, by YuNet (see models/README.md) through cv2.FaceDetectorYN.
 
-Two passes. `find` looks at the whole picture, made small, and says where the faces are. `refine`
-looks again at one face, turned upright, at a few standard sizes, and averages what it sees.
+Two passes. `find` looks at the whole picture, made small, and says where the faces are, and roughly
+where their landmarks. `refine` has them from a network of our own that looks at upright views of one
+face (landmarks.py).
 
 YuNet gives one answer for each cell of its grids (8, 16 and 32 pixels) that a face covers. The
-answers of one face scatter by 0.05 eye distances; taking only the best scored one, as non-maximum
-suppression does, makes the landmarks jump from cell to cell as the face moves. Here the answers
-that overlap the best one by half are averaged, weighted by score, which costs nothing, and the
-views of `refine` average once more over the place of the face in the grids. `python -m bench
-extract` shows the jitter of both ways.
-
-YuNet also shows a tilted head as less tilted than it is. On frames of three clips turned by 15
-degrees its landmarks turn by 4 to 10 only. So each look counts its roll twice, and `refine` looks
-in two rounds, the second at what is then nearly upright: within 0.6 degrees of 15, 2.1 of 30.
+answers of one face scatter by 0.05 eye distances. Here the answers that overlap the best one by half
+are averaged, weighted by score, which costs nothing. It also shows a tilted head as less tilted than
+it is: on frames of three clips turned by 15 degrees its landmarks turn by 4 to 10 only. So its roll
+is counted twice.
 """
 
 import hashlib
@@ -26,7 +22,8 @@ import cv2
 import numpy as np
 
 from swap.errors import UserError
-from swap.faces.align import TEMPLATE, umeyama, warp_crop
+from swap.faces.align import TEMPLATE, umeyama
+from swap.faces.landmarks import describe, refined
 
 MODEL = Path(__file__).parent / "models" / "face_detection_yunet_2023mar.onnx"
 MODEL_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -37,8 +34,8 @@ _SAME_FACE = 0.5  # intersection over union with the best answer, to be averaged
 _OVERLAP = 0.3  # a second face may overlap the first by this much, as in OpenCV's own sample
 _TOP_K = 5000
 _SMALLEST = 10  # pixels of the smallest face YuNet knows; OpenCV 4 sees ghosts in thinner pictures
-_VIEW = 96  # side in pixels of a view of `refine`; a multiple of 32 needs no padding
-_EYES = ((24.0,), (20.0, 24.0, 28.0))  # eye distances in pixels in the views of the two rounds
+_LARGEST_MOVE = 0.5  # of the landmarks' mean by `refine`, in eye distances
+_LARGEST_GROWTH = 1.6  # of the eye distance by `refine`, and 1 over it the smallest
 _ROLL_GAIN = 2.0  # true roll over the roll that YuNet shows, about
 
 
@@ -74,10 +71,9 @@ class Detector:
 
     def describe(self) -> str:
         """What decides the landmarks, in a line: kept with them, so that they can be reproduced."""
-        views = ", then ".join("+".join(f"{eyes:g}" for eyes in round_) for round_ in _EYES)
         return (
             f"YuNet 2023mar, score >= {self.score_threshold:g}, longer side {self.max_side}, "
-            f"refined at {views} px, roll gain {_ROLL_GAIN:g}"
+            f"roll gain {_ROLL_GAIN:g}, {describe()}"
         )
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
@@ -98,32 +94,18 @@ class Detector:
         return sorted(found, key=lambda face: face.box[2] * face.box[3], reverse=True)
 
     def refine(self, rgb: np.ndarray, face: Detection) -> Detection:
-        """The same face with landmarks from upright views of it; unchanged where they show none."""
-        landmarks = face.landmarks
-        for eyes in _EYES:
-            landmarks = self._look_closer(rgb, landmarks, eyes)
-        return Detection(face.box, landmarks.astype(np.float32), face.score)
-
-    def _look_closer(
-        self, rgb: np.ndarray, landmarks: np.ndarray, eyes: tuple[float, ...]
-    ) -> np.ndarray:
-        """Mean landmarks (5, 2) of views turned upright, one for each eye distance in pixels."""
-        upright = umeyama(landmarks, TEMPLATE)
-        upright[:, 2] -= TEMPLATE.mean(0)
-        seen = []
-        for pixels in eyes:
-            matrix = pixels * upright
-            matrix[:, 2] += (_VIEW - 1) / 2
-            found = self._look(warp_crop(rgb, matrix, _VIEW, cv2.INTER_LINEAR), _CANDIDATE_SCORE)
-            if not found:
-                continue
-            best = max(found, key=lambda other: other.score)
-            points = np.linalg.solve(matrix[:, :2], (best.landmarks - matrix[:, 2]).T).T
-            eye_distance = 1 / np.hypot(*upright[:, 0])
-            # another face beside this one must not take its place
-            if np.hypot(*(points.mean(0) - landmarks.mean(0))) < 0.5 * eye_distance:
-                seen.append(points)
-        return np.mean(seen, 0) if seen else landmarks
+        """The same face with landmarks from upright views of it; unchanged where those are of something else."""
+        try:
+            found = refined(rgb, face.landmarks)
+            size = np.hypot(*umeyama(TEMPLATE, found)[:, 0])
+        except ValueError:  # landmarks in one point
+            return face
+        before = umeyama(TEMPLATE, face.landmarks)
+        eyes = np.hypot(*before[:, 0])
+        away = np.hypot(*(found.mean(0) - face.landmarks.mean(0)))
+        if away > _LARGEST_MOVE * eyes or not 1 / _LARGEST_GROWTH < size / eyes < _LARGEST_GROWTH:
+            return face
+        return Detection(face.box, found.astype(np.float32), face.score)
 
     def _look(self, rgb: np.ndarray, threshold: float) -> list[Detection]:
         """All faces in one picture at its own size, each the mean of YuNet's answers for it."""
@@ -158,7 +140,7 @@ class Detector:
                     "onnx",
                     self._model,
                     np.empty(0, np.uint8),
-                    (_VIEW, _VIEW),
+                    (32, 32),
                     _CANDIDATE_SCORE,
                     1.0,
                     _TOP_K,

@@ -1,0 +1,1 @@
+"""The files of trained networks, and how ours was made."""
