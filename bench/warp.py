@@ -91,15 +91,14 @@ def noise_sets() -> list[Any]:
 
 def by_opencv(batches: Any, number: int) -> tuple[np.ndarray, ...]:
     """Both sides' batch as ``random_warp`` and a table make it: inputs and targets of A, then of B."""
-    from swap.data.batches import WARP, _generator
+    from swap.data.batches import NOISE, WARP, _generator
     from swap.data.warp import Draws, random_warp
 
     table = np.repeat(np.arange(256, dtype=np.float32)[None, :, None] / 255, 3, axis=2)
     made = []
     for side, (faces, _) in enumerate(batches.sides):
-        draws = Draws.take(
-            [_generator(0, WARP, item, side, number) for item in range(batches.batch_size)]
-        )
+        streams = (_generator(0, purpose, 0, side, number) for purpose in (WARP, NOISE))
+        draws = Draws.take(*streams, batches.batch_size)
         chosen = faces.take(batches.indices(number, side), batches.epochs(number, side))
         for pictures in random_warp(chosen, draws, batches.size, margin=faces.margin):
             out = np.empty(pictures.shape, np.float32)

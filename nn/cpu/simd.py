@@ -317,6 +317,51 @@ def slope_span(typingctx, dst, d0, dy, s0, y, slope, sums, p0, count) -> None:
     return signature, codegen
 
 
+@intrinsic
+def blend_bytes(typingctx, src, s0, right, down, fx, fy, dst, d0) -> None:
+    """dst[d0 + k] = floor(bilinear mean + 1/2) for k = 0 .. 3, of bytes: between src[s0 + k] and its neighbour ``right``
+    places on by fx, between those and what is ``down`` places on by fy. Four neighbouring bytes are one vector.
+    """
+    if not (isinstance(src, types.Array) and src.dtype == types.uint8 and dst.dtype == types.int32):
+        return None
+    if not fx == fy == types.float32:
+        return None
+    signature = types.void(src, *(types.intp,) * 3, fx, fy, dst, types.intp)
+
+    def codegen(context, builder, sig, args):
+        src_, s0, right, down, fx, fy, dst_, d0 = args
+        data = context.make_array(sig.args[0])(context, builder, src_).data
+        whole = ir.VectorType(ir.IntType(32), 4)
+        numbers = ir.VectorType(ir.FloatType(), 4)
+
+        def load(place):
+            pointer = builder.gep(data, [place])
+            four = ir.VectorType(ir.IntType(8), 4)
+            four = builder.load(builder.bitcast(pointer, four.as_pointer()), align=1)
+            return builder.sitofp(builder.zext(four, whole), numbers)
+
+        def many(number):
+            empty = ir.Constant(numbers, ir.Undefined)
+            one = builder.insert_element(empty, number, ir.IntType(64)(0))
+            return builder.shuffle_vector(one, empty, ir.Constant(whole, [0] * 4))
+
+        def between(low, high, share):
+            return builder.fadd(low, builder.fmul(builder.fsub(high, low), share))
+
+        across, along = many(fx), many(fy)
+        below = builder.add(s0, down)
+        upper = between(load(s0), load(builder.add(s0, right)), across)
+        lower = between(load(below), load(builder.add(below, right)), across)
+        half = ir.Constant(numbers, [0.5] * 4)
+        mean = builder.fadd(between(upper, lower, along), half)
+        place = builder.gep(context.make_array(sig.args[6])(context, builder, dst_).data, [d0])
+        pointer = builder.bitcast(place, whole.as_pointer())
+        builder.store(builder.fptosi(mean, whole), pointer, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 def _leaky(builder, value, sign, slope):
     """``value`` where ``sign`` > 0, else slope times it."""
     up = builder.fcmp_ordered(">", sign, ir.Constant(sign.type, None))

@@ -3,7 +3,8 @@
 Every random number comes from Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2,
 3", 2011), a counter-based generator: the stream is named, not continued.
 
-    warp of a face     Philox(key = (seed, WARP),  counter = (0, item, side, step))
+    turn, shift, ...   Philox(key = (seed, WARP),  counter = (0, 0,    side, step))
+    control points     Philox(key = (seed, NOISE), counter = (0, 0,    side, step))
     order of an epoch  Philox(key = (seed, ORDER), counter = (0, 0,    side, epoch))
     weighted draw      Philox(key = (seed, DRAW),  counter = (0, 0,    side, step))
 
@@ -25,7 +26,7 @@ from swap.data.faces import FaceSet
 from swap.data.warp import Augmentation, Draws, Placement, placements
 from swap.errors import UserError
 
-WARP, ORDER, DRAW = 1, 2, 3
+WARP, ORDER, DRAW, NOISE = 1, 2, 3, 4
 AHEAD = 8  # steps, for which mapped faces are asked for before they are needed
 
 
@@ -128,14 +129,19 @@ class Batches:
 
     def made(self, drawn: Drawn) -> Batch:
         """The batch of what was drawn, on all threads."""
-        return Batch(*(pictures for side in (0, 1) for pictures in self._side(*drawn[side], side)))
+        from swap.data.fused import Part, warp_and_colour  # Numba's; the GPU has its own
+
+        parts = []
+        for (faces, _), (chosen, plan) in zip(self.sides, drawn, strict=True):
+            parts.append(Part(chosen, plan.shown, plan.noise, plan.colours, faces.margin))
+            parts.append(Part(chosen, plan.wanted, None, plan.plain, faces.margin))
+        return Batch(*warp_and_colour(parts, self.size))
 
     def plan(self, step: int, side: int) -> Plan:
         """What is drawn for side 0 (A) or 1 (B) of a step; ``at`` is what comes of both."""
         _, match = self.sides[side]
-        draws = Draws.take(
-            [_generator(self.seed, WARP, item, side, step) for item in range(self.batch_size)]
-        )
+        streams = (_generator(self.seed, purpose, 0, side, step) for purpose in (WARP, NOISE))
+        draws = Draws.take(*streams, self.batch_size)
         shown, wanted, noise = placements(draws, self.augmentation)
         # What remains is a function of one 8-bit value of one channel: a table of 256 x 3.
         table = np.repeat(np.arange(256, dtype=np.float32)[:, None] / 255, 3, axis=1)
@@ -180,13 +186,6 @@ class Batches:
             }
             self._order = {**others, (side, epoch): order}
         return order
-
-    def _side(self, chosen: np.ndarray, plan: Plan, side: int) -> tuple[np.ndarray, np.ndarray]:
-        from swap.data.fused import warp_and_colour  # Numba's; the GPU has its own
-
-        size, margin = self.size, self.sides[side][0].margin
-        inputs = warp_and_colour(chosen, plan.shown, plan.noise, plan.colours, size, margin)
-        return inputs, warp_and_colour(chosen, plan.wanted, None, plan.plain, size, margin)
 
 
 def _cumulate(weights: np.ndarray, count: int) -> np.ndarray:

@@ -25,7 +25,6 @@ as fractions of the square, so that they hold at any size. Two things differ:
 - Jitter and warp are composed into one map, where the 2017 code interpolated the input twice.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import NamedTuple
@@ -82,18 +81,17 @@ class Draws(NamedTuple):
     normal: np.ndarray
 
     @classmethod
-    def take(cls, generators: Sequence[np.random.Generator]) -> "Draws":
-        """One face's draws from each generator.
+    def take(
+        cls, uniforms: np.random.Generator, normals: np.random.Generator, count: int
+    ) -> "Draws":
+        """``count`` faces' draws, from a stream for each kind.
 
-        Every face takes the same numbers in the same order whatever the settings are, so that
-        switching one setting off leaves the other draws as they were.
+        Every face takes the same numbers whatever the settings are, so that switching one setting off leaves the other
+        draws as they were; and whatever count is, so that a larger batch begins with the faces of a smaller one.
         """
-        uniform = np.empty((len(generators), UNIFORMS))
-        normal = np.empty((len(generators), GRID, GRID), np.complex64)
-        for row, generator in enumerate(generators):
-            uniform[row] = 2 * generator.random(UNIFORMS) - 1
-            normal[row] = generator.standard_normal(2 * GRID * GRID).view(complex).reshape(5, 5)
-        return cls(uniform, normal)
+        uniform = 2 * uniforms.random((count, UNIFORMS)) - 1
+        normal = normals.standard_normal((count, 2 * GRID * GRID)).astype(np.float32)
+        return cls(uniform, normal.view(np.complex64).reshape(count, GRID, GRID))
 
 
 @lru_cache(maxsize=8)

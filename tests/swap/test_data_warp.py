@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from swap.data.fused import warp_and_colour
+from swap.data.fused import Part, warp_and_colour
 from swap.data.warp import (
     GRID,
     UNIFORMS,
@@ -25,7 +25,7 @@ STILL = Augmentation(rotation=0, zoom=0, shift=0, mirror=0, noise=0)
 
 
 def draws_of(count, seed=0):
-    return Draws.take([np.random.default_rng([seed, i]) for i in range(count)])
+    return Draws.take(np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1]), count)
 
 
 def draws_with(**uniform):
@@ -247,6 +247,10 @@ def test_augmentation_refuses_what_cannot_be(wrong):
         Augmentation(**wrong)
 
 
+def fused(faces, placement, noise, tables, size):
+    return warp_and_colour([Part(faces, placement, noise, tables, MARGIN)], size)[0]
+
+
 WILD = Augmentation(rotation=170, zoom=0.5, shift=0.6, mirror=0.5, noise=0.2)
 
 
@@ -263,12 +267,12 @@ def test_the_fused_pass_is_opencvs_sampling_and_a_table(augmentation, count, sid
     shown, wanted, noise = placements(draws, augmentation)
     plain = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
     for placement, moved, slow in ((shown, noise, inputs), (wanted, None, targets)):
-        levels = warp_and_colour(faces, placement, moved, plain[None], size, MARGIN)
+        levels = fused(faces, placement, moved, plain[None], size)
         off = np.abs(levels - slow)
         steep = np.abs(np.diff(faces.astype(float), axis=2)).max() / 32  # a 1/32 of a pixel there
         assert off.max() <= 1 + steep
         assert off.mean() < 0.3
-        coloured = warp_and_colour(faces, placement, moved, tables, size, MARGIN)
+        coloured = fused(faces, placement, moved, tables, size)
         for n in range(count):
             expected = np.stack([tables[n, levels[n, ..., c].astype(int), c] for c in range(3)], -1)
             np.testing.assert_array_equal(coloured[n], expected)
@@ -285,7 +289,7 @@ def test_the_fused_pass_samples_exactly_where_the_maps_say():
     shown, wanted, noise = placements(draws, Augmentation())
     maps = sampling_maps(draws, SIZE, Augmentation())
     for placement, moved, where in zip((shown, wanted), (noise, None), maps, strict=True):
-        seen = warp_and_colour(faces, placement, moved, plain, SIZE, MARGIN)[0]
+        seen = fused(faces, placement, moved, plain, SIZE)[0]
         places = where[0] * side / MARGIN + (side - 1) / 2 * (1 + 1j)
         assert np.abs(seen[..., 0] - places.real.clip(0, side - 1)).max() <= 0.501
         assert np.abs(seen[..., 1] - places.imag.clip(0, side - 1)).max() <= 0.501
