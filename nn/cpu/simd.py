@@ -319,7 +319,7 @@ def slope_span(typingctx, dst, d0, dy, s0, y, slope, sums, p0, count) -> None:
 
 @intrinsic
 def blend_bytes(typingctx, src, s0, right, down, fx, fy, dst, d0) -> None:
-    """dst[d0 + k] = floor(bilinear mean + 1/2) for k = 0 .. 3, of bytes: between src[s0 + k] and its neighbour ``right``
+    """dst[d0 + k] = floor(bilinear mean + 1/2) for k = 0 .. 3, of bytes: between src[s0 + k] and what is ``right``
     places on by fx, between those and what is ``down`` places on by fy. Four neighbouring bytes are one vector.
     """
     if not (isinstance(src, types.Array) and src.dtype == types.uint8 and dst.dtype == types.int32):
