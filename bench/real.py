@@ -8,10 +8,10 @@
 
 Frames: every --every-th of the source, and the --extreme frames with the most open mouth and the most closed
 eyes, which even sampling would miss. MediaPipe needs another build of OpenCV than this project, so this
-file runs in an environment of its own and imports nothing from the project:
+file runs in an environment of its own and imports nothing from the project but how arguments are read:
 
     make measure    (makes .venv-measure and measures out/real)
-    python bench/real.py --source A.mp4 --swapped swap.mp4 --a A.mp4 --b B.mp4
+    python -m bench.real --source A.mp4 --swapped swap.mp4 --a A.mp4 --b B.mp4
 """
 
 import argparse
@@ -83,6 +83,10 @@ class Judge:
                 min_face_presence_confidence=0.3,
             )
         )
+
+    def close(self) -> None:
+        """Ends MediaPipe's threads, which at the interpreter's end complain."""
+        self._landmarker.close()
 
     def expression(self, rgb):  # noqa: ANN001, ANN201
         import numpy as np
@@ -183,6 +187,7 @@ def measure(options: argparse.Namespace) -> dict:
 
     to_a, to_b = distances(options.swapped)
     source_a, source_b = distances(options.source)
+    judge.close()
     return {
         "frames": len(wanted),
         "found": float(np.isfinite(after[:, 0]).mean()),
