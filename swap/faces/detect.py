@@ -57,7 +57,7 @@ class Detector:
     score_threshold: the least score of a face. max_side: pictures are made as small as this for
     `find`; where that shows no face, it looks again at twice that and at full size, which is
     LARGEST_LOOK at most. Raises
-    UserError where the model file is missing or damaged.
+    UserError where a model file is missing or damaged.
     """
 
     def __init__(self, score_threshold: float = 0.6, max_side: int = 320) -> None:
@@ -66,14 +66,14 @@ class Detector:
         if max_side < 32:
             raise ValueError(f"max_side must be at least 32 pixels, not {max_side}")
         self.score_threshold, self.max_side = score_threshold, max_side
-        self._model = _verified_model(MODEL)
+        self._model, self._landmarks = _verified_model(MODEL), describe()
         self._per_thread = threading.local()
 
     def describe(self) -> str:
         """What decides the landmarks, in a line: kept with them, so that they can be reproduced."""
         return (
             f"YuNet 2023mar, score >= {self.score_threshold:g}, longer side {self.max_side}, "
-            f"roll gain {_ROLL_GAIN:g}, {describe()}"
+            f"roll gain {_ROLL_GAIN:g}, {self._landmarks}"
         )
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:

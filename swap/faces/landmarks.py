@@ -107,7 +107,8 @@ def _network() -> nn.Sequential:
 
 @cache
 def describe() -> str:
-    """What decides the landmarks besides the rough ones, in a few words: kept with them."""
+    """What decides the landmarks besides the rough ones, in a few words: kept with them. UserError as ``refined``."""
+    _network()  # a model that is missing or damaged is told of before any frame is looked at
     digest = hashlib.sha256(MODEL.read_bytes()).hexdigest()[:12]
     return (
         f"landmarks {digest}, {len(ROUNDS)} rounds of {len(ROUNDS[-1])} views at {VIEW_EYES:g} px"

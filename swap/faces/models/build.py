@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 import nn
+from nn.files import why_not
 from swap.faces.align import TEMPLATE, CropDefinition, crop_matrix
 from swap.faces.landmarks import (
     MIDDLE,
@@ -42,11 +43,9 @@ BATCH, RATE, SEED = 64, 1.5e-3, 991
 def render(folder: Path, people: int, each: int) -> None:
     """pictures.npy uint8 (people * each, 120, 120, 3) and points.npy float32 (.., 5, 2), unless they are there."""
     shape = (people * each, SIDE, SIDE, 3)
-    if (folder / "points.npy").exists() and np.load(
-        folder / "pictures.npy", mmap_mode="r"
-    ).shape == shape:
+    if _rendered(folder, shape):
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "points.npy").unlink(missing_ok=True)  # written last: the sign that all is there
     pictures = np.lib.format.open_memmap(folder / "pictures.npy", "w+", np.uint8, shape)
     points = np.empty((people * each, 5, 2), np.float32)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -59,6 +58,16 @@ def render(folder: Path, people: int, each: int) -> None:
     print()
     pictures.flush()
     np.save(folder / "points.npy", points)
+
+
+def _rendered(folder: Path, shape: tuple[int, ...]) -> bool:
+    """Whether both files are there, whole and of as many pictures."""
+    try:
+        pictures = np.load(folder / "pictures.npy", mmap_mode="r")
+        points = np.load(folder / "points.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError):  # none, cut short, or something else
+        return False
+    return pictures.shape == shape and points.shape == (shape[0], 5, 2)
 
 
 def portraits(person: int, each: int) -> tuple[np.ndarray, np.ndarray]:
@@ -219,6 +228,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--out", type=Path, default=MODEL)
     options = parser.parse_args(argv)
+    for name in ("people", "each", "steps"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1, not {getattr(options, name)}")
+    if why := why_not(options.out):
+        parser.error(f"{options.out} cannot be written: {why}")
+    try:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"the folder {options.pictures} cannot be made: {error.strerror}")
     render(options.pictures, options.people, options.each)
     network = train(options.pictures, options.steps)
     halves = {name: p.value.astype(np.float16) for name, p in network.named_parameters()}

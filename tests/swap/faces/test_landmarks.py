@@ -9,8 +9,9 @@ import pytest
 from swap.errors import UserError
 from swap.faces import landmarks
 from swap.faces.align import TEMPLATE, umeyama
+from swap.faces.detect import Detector
 from swap.faces.landmarks import MIRRORED, refined
-from swap.faces.models.build import BATCH, EYES, SIDE, batch, view
+from swap.faces.models.build import BATCH, EYES, SIDE, _rendered, batch, view
 from swap.studio import heads
 from swap.studio.anyone import anyone
 from swap.studio.family import FRAME
@@ -89,9 +90,12 @@ def test_a_missing_or_damaged_model_is_one_sentence(tmp_path, monkeypatch, portr
     path = tmp_path / "landmarks.safetensors"
     monkeypatch.setattr(landmarks, "MODEL", path)
     landmarks._network.cache_clear()
+    landmarks.describe.cache_clear()
     try:
         with pytest.raises(UserError, match="install latentface again"):
             refined(*portrait)
+        with pytest.raises(UserError, match="install latentface again"):
+            Detector()  # before any frame
         shutil.copy(landmarks.Path(landmarks.__file__).parent / "models" / path.name, path)
         damaged = bytearray(path.read_bytes())
         damaged[-100] ^= 1
@@ -100,6 +104,7 @@ def test_a_missing_or_damaged_model_is_one_sentence(tmp_path, monkeypatch, portr
             refined(*portrait)
     finally:
         landmarks._network.cache_clear()
+        landmarks.describe.cache_clear()
 
 
 def test_what_it_is_trained_with_is_where_the_landmarks_are():
@@ -135,6 +140,19 @@ def test_a_batch_is_a_function_of_its_number(tmp_path):
     np.testing.assert_array_equal(one[0], same[0])
     np.testing.assert_array_equal(one[1], same[1])
     assert (one[0] != other[0]).mean() > 0.5
+
+
+def test_pictures_are_taken_again_only_where_they_are_whole(tmp_path):
+    shape = (3, SIDE, SIDE, 3)
+    assert not _rendered(tmp_path, shape)
+    np.save(tmp_path / "pictures.npy", np.zeros(shape, np.uint8))
+    assert not _rendered(tmp_path, shape)
+    np.save(tmp_path / "points.npy", np.zeros((3, 5, 2), np.float32))
+    assert _rendered(tmp_path, shape)
+    assert not _rendered(tmp_path, (4, SIDE, SIDE, 3))
+    for damaged in (b"", (tmp_path / "points.npy").read_bytes()[:90]):
+        (tmp_path / "points.npy").write_bytes(damaged)
+        assert not _rendered(tmp_path, shape)
 
 
 def test_anyone_is_a_function_of_the_number_and_nobody_of_the_studio():
