@@ -15,22 +15,30 @@ file runs in an environment of its own and imports nothing from the project but 
 """
 
 import argparse
+import atexit
 import importlib.util
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from bench.arguments import count, file_to_write
 
 NAMES = ("mouth opening", "eye closure", "yaw")
 
 
+def refuse(sentence: str) -> NoReturn:
+    """Ends the program with status 2."""
+    print(sentence, file=sys.stderr)
+    raise SystemExit(2)
+
+
 def package_file(package: str, *parts: str) -> Path:
     """A file inside an installed package, which is not imported."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit(
+        refuse(
             f"{package} is not installed; the packages this needs are listed in the Makefile's measure"
         )
     return Path(next(iter(spec.submodule_search_locations))).joinpath(*parts)
@@ -50,7 +58,7 @@ def frames(path: Path, wanted: set[int] | None = None, every: int = 1) -> Iterat
             yield index, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
         index += 1
     if index == 0:
-        raise SystemExit(f"{path} is no video that can be read")
+        refuse(f"{path} is no video that can be read")
 
 
 class Judge:
@@ -83,10 +91,9 @@ class Judge:
                 min_face_presence_confidence=0.3,
             )
         )
-
-    def close(self) -> None:
-        """Ends MediaPipe's threads, which at the interpreter's end complain."""
-        self._landmarker.close()
+        atexit.register(
+            self._landmarker.close
+        )  # later, when Python's modules are gone, it complains
 
     def expression(self, rgb):  # noqa: ANN001, ANN201
         import numpy as np
@@ -174,7 +181,10 @@ def measure(options: argparse.Namespace) -> dict:
 
     def descriptors(paths: list[Path], every: int) -> np.ndarray:
         found = [judge.identity(rgb) for path in paths for _, rgb in frames(path, every=every)]
-        return np.array([d for d in found if np.isfinite(d).all()])
+        found = [d for d in found if np.isfinite(d).all()]
+        if not found:
+            refuse(f"no face was found in {', '.join(map(str, paths))}")
+        return np.array(found)
 
     mean_a = descriptors(options.a, 100).mean(0)
     mean_b = descriptors(options.b, 50).mean(0)
@@ -187,7 +197,6 @@ def measure(options: argparse.Namespace) -> dict:
 
     to_a, to_b = distances(options.swapped)
     source_a, source_b = distances(options.source)
-    judge.close()
     return {
         "frames": len(wanted),
         "found": float(np.isfinite(after[:, 0]).mean()),
