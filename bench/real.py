@@ -15,7 +15,7 @@ file runs in an environment of its own and imports nothing from the project but 
 """
 
 import argparse
-import atexit
+import contextlib
 import importlib.util
 import json
 import sys
@@ -91,9 +91,10 @@ class Judge:
                 min_face_presence_confidence=0.3,
             )
         )
-        atexit.register(
-            self._landmarker.close
-        )  # later, when Python's modules are gone, it complains
+
+    def close(self) -> None:
+        """Ends MediaPipe's threads; at the interpreter's end it would complain."""
+        self._landmarker.close()
 
     def expression(self, rgb):  # noqa: ANN001, ANN201
         import numpy as np
@@ -152,9 +153,14 @@ def main(argv: list[str]) -> int:
 
 def measure(options: argparse.Namespace) -> dict:
     """All figures, as a dictionary."""
+    with contextlib.closing(Judge()) as judge:
+        return judged(judge, options)
+
+
+def judged(judge: Judge, options: argparse.Namespace) -> dict:
+    """``measure`` by this judge."""
     import numpy as np
 
-    judge = Judge()
     seen = {i: judge.expression(rgb) for i, rgb in frames(options.source, every=2)}
     numbers = np.array(sorted(seen))
     values = np.array([seen[i] for i in numbers])
