@@ -98,8 +98,12 @@ class Rendered:
         return Pairs(squares, masks, params)
 
     def trained_on(self, sets: dict[str, FaceSet]) -> Training:
-        """The training sets with their parameters, for the baselines."""
-        return Training(sets, {side: self.training_params(side) for side in SIDES})
+        """The training sets as they are now, with their parameters, for the baselines."""
+        params = {
+            side: faces.params() if isinstance(faces, LiveFaces) else self.training_params(side)
+            for side, faces in sets.items()
+        }
+        return Training(sets, params)
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, for a checkpoint."""

@@ -9,6 +9,7 @@ function of (seed, step): a run that was stopped and goes on sees the pictures t
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,11 @@ class LiveFaces(FaceSet):
     def number(self, index: int, epoch: int) -> int:
         """Which draw picture ``index`` is in ``epoch``."""
         return (epoch + index % KEEP) // KEEP * len(self) + index
+
+    def params(self) -> list[Any]:
+        """What each picture shows as it is now."""
+        draw = get_family(self.family).draw
+        return [draw(self.seed, int(v) * len(self) + i) for i, v in enumerate(self._version)]
 
     def take(self, indices: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         """uint8 (n, L, L, 3): the pictures ``indices`` as they are in ``epochs``, both (n,)."""

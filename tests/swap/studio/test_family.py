@@ -8,6 +8,7 @@ import pytest
 from swap.data import FaceSet
 from swap.data.batches import Batches
 from swap.errors import UserError
+from swap.evaluate.rendered import Rendered
 from swap.faces.align import CropDefinition, warp_crop
 from swap.faces.records import read_alignments
 from swap.provenance import SourceType, read_mark
@@ -126,3 +127,15 @@ def test_a_live_set_shows_new_pictures_as_a_function_of_the_step():
     drawn = get_family("flags").draw(9, made[1].number(index, epoch))
     shown = made[1].take(np.array([index]), np.array([epoch]))[0]
     np.testing.assert_array_equal(shown, face("flags", "usa", drawn, 32).rgb)
+
+
+def test_a_live_set_knows_what_its_pictures_show_now():
+    """After training on new pictures, baselines and regressors are given those, each with its own parameters."""
+    rendered = Rendered("fruit", "apple", "kiwi", 25, 3)
+    sets = rendered.training(32, lambda *_: None, live=True)
+    Batches(sets["a"], sets["b"], 0, 25, 16).at(5)  # some of them replaced, others not yet
+    training = rendered.trained_on(sets)
+    for side, subject in (("a", "apple"), ("b", "kiwi")):
+        shown = [face("fruit", subject, p, 32).rgb for p in training.params[side]]
+        np.testing.assert_array_equal(sets[side].images, shown)
+        assert 0 < sum(p not in rendered.training_params(side) for p in training.params[side]) < 25
