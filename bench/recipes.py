@@ -26,10 +26,16 @@ from typing import Any
 
 import numpy as np
 
-import nn
 from bench.arguments import count
-from nn import Sequential
-from nn.layer import Saved
+from bench.recipes_parts import (
+    Critic,
+    Dropout,
+    Noise,
+    insert,
+    share_first_block,
+    squared_error,
+    transport,
+)
 from swap.data import FaceSet
 from swap.data.faces import stored_side
 from swap.demo import for_studio, point
@@ -52,78 +58,18 @@ STORED = stored_side(FACE_SIZE, CropDefinition().margin)
 POINTS = 5  # of the curve
 
 
-class Noise(nn.Layer):
-    """y = x + sigma times the codes' mean deviation times Gaussian noise, in training; a plain copy on the way back."""
-
-    def __init__(self, sigma: float, seed: int) -> None:
-        self.sigma, self.rng = sigma, np.random.default_rng(seed)
-
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
-        noise = self.rng.standard_normal(x.shape, np.float32)
-        return x + np.float32(self.sigma * x.std(0).mean()) * noise, None
-
-    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray:
-        return dy
-
-
-class Dropout(nn.Layer):
-    """y = x m / (1 - p) with m = 0 with probability p, else 1, in training."""
-
-    def __init__(self, p: float, seed: int) -> None:
-        self.p, self.rng = p, np.random.default_rng(seed)
-
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
-        mask = (self.rng.random(x.shape, np.float32) >= self.p).astype(np.float32) / (1 - self.p)
-        return x * mask.astype(np.float32), mask.astype(np.float32)
-
-    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray:
-        return dy * saved
-
-
-class Critic(nn.Layer):
-    """y = x; on the way back, minus strength times the gradient of a critic that tells A's codes from B's.
-
-    The critic, dense 64, 64, 1 on standardised codes with the logistic loss, takes an Adam step in every backward pass
-    (Y. Ganin et al., Domain-adversarial training of neural networks, 2016). rows: codes of A, then as many of B.
-    """
-
-    def __init__(self, code: int, rows: int, strength: float, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        self.net = nn.Sequential(
-            nn.Dense(code, 64, rng=rng), nn.LeakyReLU(0.1),
-            nn.Dense(64, 64, rng=rng), nn.LeakyReLU(0.1), nn.Dense(64, 1, rng=rng),
-        )  # fmt: skip
-        self.adam = nn.Adam(nn.Arena(self.net.named_parameters()), 1e-3, beta1=0.5)
-        self.loss, self.rows, self.strength = nn.BCEWithLogits(), rows, strength
-        self.label = np.repeat(np.float32([1, 0]), rows)[:, None]
-
-    def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
-        return x, x
-
-    def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray:
-        codes = saved[: 2 * self.rows]
-        deviation = codes.std(0) + np.float32(1e-3)
-        self.net.zero_grad()
-        y, cache = self.net.forward((codes - codes.mean(0)) / deviation)
-        _, loss_cache = self.loss.forward(y, self.label)
-        dcodes = self.net.backward(self.loss.backward(1.0, loss_cache), cache)
-        self.adam.step()
-        dx = dy.copy()
-        dx[: 2 * self.rows] -= self.strength * 2 * self.rows * dcodes / deviation
-        return dx
-
-
 @dataclass(frozen=True)
 class Variant:
-    """why: one line for the table. changes: of the recipe `base`. code: its width.
-    insert: (trainer) -> layer after the code, in training."""
+    """why: one line for the table. changes: of the recipe `base`. code: its width. change: what else is done to the
+    trainer before its first step. twins: B's training pictures show the very same as A's."""
 
     name: str
     why: str
     changes: dict[str, Any] = field(default_factory=dict)
     base: str = "alike"
     code: int | None = None
-    insert: Callable[[Trainer], nn.Layer] | None = None
+    change: Callable[[Trainer], None] | None = None
+    twins: bool = False
 
 
 ALONE = {"round_trips": 0.0, "match": 0.0, "soften": 0.0}
@@ -148,10 +94,20 @@ VARIANTS = {
                 {"rotation": 10.0, "shift": 0.05, "noise": 5 / 160}),
         Variant("even loss", "every pixel counts the same in the loss", {"focus": False}),
         Variant("narrow code", "32 numbers in place of 128", code=32),
-        Variant("noise", "Gaussian noise of half a deviation on the code", insert=lambda t: Noise(0.5, t.seed)),
-        Variant("dropout", "a fifth of the code's numbers dropped", insert=lambda t: Dropout(0.2, t.seed)),
+        Variant("noise", "Gaussian noise of half a deviation on the code", change=insert(lambda t: Noise(0.5, t.seed))),
+        Variant("dropout", "a fifth of the code's numbers dropped", change=insert(lambda t: Dropout(0.2, t.seed))),
         Variant("critic", "a critic's reversed gradient in place of matching", {"match": 0.0},
-                insert=lambda t: Critic(t.preset.code, t.batch_size, 0.002, t.seed)),
+                change=insert(lambda t: Critic(t.preset.code, t.batch_size, 0.002, t.seed))),
+        Variant("match and critic", "a critic's reversed gradient besides",
+                change=insert(lambda t: Critic(t.preset.code, t.batch_size, 0.002, t.seed))),
+        Variant("match / 3", "a third of the strength of matching", {"match": 0.003}),
+        Variant("all return", "twice as many round trips", {"round_trips": 1.0}),
+        Variant("softer", "2 pixels of blur in place of 1.2", {"soften": 2.0}),
+        Variant("transport", "what the encoder sees of A and of B brought to one covariance, in 64 components",
+                change=transport(64)),
+        Variant("shared block", "one first block for both decoders", change=share_first_block),
+        Variant("squares", "squared in place of absolute errors", change=squared_error(10.0)),
+        Variant("twins", "not a method: B's training pictures show the very same as A's, unpaired", twins=True),
     )
 }  # fmt: skip
 
@@ -159,6 +115,9 @@ VARIANTS = {
 def run(variant: Variant, family: str, pair: tuple[str, str], seed: int, steps: int) -> dict:
     """Trains one variant; what was measured along the way."""
     sets, test = pictures(family, pair, seed)
+    if variant.twins:
+        same = Rendered(family, *pair, PICTURES[family], seed).training_params("a")
+        sets = sets | {"b": face_set(family, pair[1], same, STORED)}
     recipe = replace(for_studio(RECIPES[variant.base], family), **variant.changes)
     preset = get_preset(PRESET)
     if variant.code:
@@ -167,9 +126,8 @@ def run(variant: Variant, family: str, pair: tuple[str, str], seed: int, steps: 
     curve = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(Path(folder), sets, CropDefinition(), preset, recipe, seed=seed)
-        if variant.insert:
-            inserted = ("inserted", variant.insert(trainer))
-            trainer.model.to_code = Sequential(*trainer.model.to_code.layers, inserted)
+        if variant.change:
+            variant.change(trainer)
         for number in range(steps):
             rate = recipe.rate_at(number, number / steps)
             trainer.step(number, trainer.batches.at(number), rate)

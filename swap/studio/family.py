@@ -31,8 +31,7 @@ PAIRS = {"heads": ("a", "b"), "fruit": ("apple", "kiwi"), "flags": ("australia",
 FACES = {"heads": True, "fruit": False, "flags": False}
 # A mirrored face is a face; a mirrored flag is none.
 MIRRORED = {"heads": True, "fruit": True, "flags": False}
-# Training pictures a side of a demo. A fruit only turns and is lit: with 500 or 2,000 pictures of it, swap and
-# reconstruction are the same within 0.1 dB (python -m bench recipes --family fruit --only alike --pictures 2000).
+# Training pictures a side of a demo: few of a fruit, which only turns and is lit.
 PICTURES = {"heads": 500, "fruit": 300, "flags": 500}
 FRAME = (240, 320)  # height and width of a family's frame, in pixels
 
