@@ -1,7 +1,7 @@
 """What makes a swap right: each idea on rendered subjects whose swap is known, over several seeds.
 
     python -m bench recipes                          runs what has not been run yet, then rewrites bench/RECIPES.md
-    python -m bench recipes --only plain default --seeds 3 --steps 1000 --family heads
+    python -m bench recipes --only plain alike --seeds 3 --steps 1000 --family heads
     python -m bench recipes --controls               the negative controls
     python -m bench recipes --curve                  the plain method's curve, shown in every report of the heads
     python -m bench recipes --table                  only rewrites the table
