@@ -27,6 +27,8 @@ real       a swapped video measured by models that had no part in it (see the to
 import importlib
 import sys
 
+from swap.errors import UserError
+
 NAMES = (
     "ceiling",
     "crash",
@@ -58,7 +60,11 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] not in NAMES:
         print(__doc__)
         return 0 if not argv else 2
-    return importlib.import_module(f"bench.{argv[0]}").main(argv[1:])
+    try:
+        return importlib.import_module(f"bench.{argv[0]}").main(argv[1:])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

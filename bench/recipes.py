@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.arguments import count
+from bench.arguments import count, read_results
 from bench.recipes_parts import (
     Critic,
     Dropout,
@@ -46,6 +46,7 @@ from swap.evaluate.overlap import overlap
 from swap.evaluate.rendered import Rendered
 from swap.evaluate.truth import Pairs
 from swap.faces.align import CropDefinition
+from swap.files import write_bytes_atomic
 from swap.model import FACE_SIZE, get_preset
 from swap.recipe import RECIPES
 from swap.studio.family import PAIRS, PICTURES, draws, face_set, faces
@@ -123,7 +124,7 @@ def run(variant: Variant, family: str, pair: tuple[str, str], seed: int, steps: 
     if variant.code:
         preset = replace(preset, code=variant.code)
     began = time.perf_counter()
-    curve = []
+    curve, looked_at = [], measured_at(steps)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(Path(folder), sets, CropDefinition(), preset, recipe, seed=seed)
         if variant.change:
@@ -131,13 +132,18 @@ def run(variant: Variant, family: str, pair: tuple[str, str], seed: int, steps: 
         for number in range(steps):
             rate = recipe.rate_at(number, number / steps)
             trainer.step(number, trainer.batches.at(number), rate)
-            if (number + 1) % (steps // POINTS) == 0:
+            if number + 1 in looked_at:
                 curve.append({"step": number + 1} | point(trainer.model.swap, test))
     return {
         "curve": curve,
         "baselines": best_baselines(sets, test),
         "minutes": (time.perf_counter() - began) / 60,
     }
+
+
+def measured_at(steps: int) -> set[int]:
+    """After how many steps a run is measured: some POINTS times, evenly, the last time at its end."""
+    return set(range(steps, 0, -max(1, steps // POINTS)))
 
 
 @lru_cache(1)
@@ -249,14 +255,14 @@ def head_against_fruit(seed: int, steps: int) -> dict[str, Any]:
 
 
 def load() -> dict[str, Any]:
-    """What has been run so far."""
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    """What has been run so far; UserError where the file is damaged."""
+    return read_results(RESULTS) if RESULTS.exists() else {}
 
 
 def keep(results: dict[str, Any]) -> None:
     """Writes it down, after every run."""
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    write_bytes_atomic(RESULTS, (json.dumps(results, indent=1, sort_keys=True) + "\n").encode())
 
 
 def main(argv: list[str]) -> int:
