@@ -12,14 +12,15 @@ READY_EXTRAS := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 
 DEMO ?= heads
 OUT ?= out/$(DEMO)
-MINUTES ?= 6
+# Of training; unless given, 2,400 steps, or 7 minutes where those come first.
+MINUTES ?=
 # Clips of real people for measuring; not part of the project.
 CLIPS ?= ../shared/data/faces
 
 .PHONY: help demo test lint format bench measure wheel clean
 
 help:
-	@echo "make demo     renders two heads, trains, swaps, measures: DEMO=$(DEMO) (fruit, flags) MINUTES=$(MINUTES)"
+	@echo "make demo     renders two heads, trains, swaps, measures: DEMO=$(DEMO) (fruit, flags) MINUTES=... for more"
 	@echo "make test     all tests (EXTRAS=dev,oracle also compares with PyTorch)"
 	@echo "make lint     ruff: rules and format;  make format  puts the format right"
 	@echo "make bench    the figures that the README quotes"
@@ -42,7 +43,7 @@ $(READY_EXTRAS): pyproject.toml $(VENV)/bin/python
 
 # Subjects are rendered: nobody's likeness, no download, and a truth to measure the swap against.
 demo: $(READY)
-	$(BIN)/swap demo $(DEMO) --out $(OUT) --minutes $(MINUTES)
+	$(BIN)/swap demo $(DEMO) --out $(OUT) $(if $(MINUTES),--minutes $(MINUTES))
 
 test: $(READY_EXTRAS)
 	$(BIN)/python -m pytest

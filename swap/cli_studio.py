@@ -128,19 +128,20 @@ def demo(
 
     Renders both, trains, swaps a clip that was not trained on, and measures the swap against what is right. Writes
     `swap.mp4` (original, swap, truth), `sheet.png`, `loss.png`, `curve.png`, `report.html` and `metrics.json`. Stopped
-    and called again, it goes on where it was. Without --minutes or --steps it trains for 6 minutes.
+    and called again, it goes on where it was. Without --minutes or --steps it trains for 2,400 steps, or for 7 minutes
+    where those come first.
 
         swap demo
         swap demo fruit --minutes 3
         swap demo heads --a c --b d --seed 7 --out out/cd
     """
-    from swap.demo import DemoSettings
+    from swap.demo import DEMO_MINUTES, DEMO_STEPS, DemoSettings
     from swap.demo import demo as run_demo
     from swap.evaluate.rendered import Rendered
     from swap.studio.family import PAIRS, PICTURES
 
     if minutes is None and steps is None:
-        minutes = 6.0
+        minutes, steps = DEMO_MINUTES, DEMO_STEPS
     first, second = PAIRS[family.value]
     settings = DemoSettings(
         Rendered(

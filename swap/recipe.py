@@ -38,13 +38,19 @@ it is the best that was found (bench/RECIPES.md). It adds
                   things are and how they lie, is in there still.
 
 and leaves out the jitter: where the light is drawn anew for each picture, a swap is asked to keep it, and an encoder
-that is shown varied colours cannot tell it any more. On recordings both assumptions fail: where B's mouth moves more
-than A's, these two make the swap's mouth open too far, and without the jitter blinks are lost.
+that is shown varied colours cannot tell it any more. And while
+
+    still_from    faces are turned, shifted and zoomed at first, as many more pictures would be, that ends: rendered
+                  pictures lie exactly in their squares, and a code that can say how a picture was moved says it of
+                  pictures that were not, in A's way, which B's decoder takes for B's.
+
+On recordings these assumptions fail: where B's mouth moves more than A's, round trips and match make the swap's mouth
+open too far, without the jitter blinks are lost, and no face lies exactly in its square.
 
 ``2017`` is the original method, without any of these.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -60,11 +66,11 @@ class Recipe:
     init: of the convolutions. last_gain: factor on the initial weights of a decoder's last layer. warm_up:
     steps over which the learning rate rises; cooldown: the last part of a run over which it falls, linearly,
     to 2 %. colour_match: bring the colours of A to B's. rotation (degrees), shift and noise (of the square's
-    side) and mirror (probability): of the random warp. brightness, contrast, tint: varied in what the encoder
-    is shown, not in the target. soften: standard deviation, in pixels of the network's square, of the blur
-    that the encoder sees every picture through, in training and ever after. round_trips: of as many faces a
-    side as this share of the batch, from step round_trips_from on. match: strength of the loss on the codes'
-    moments.
+    side), mirror (probability) and still_from (a step; 0: never): of the random warp. brightness, contrast,
+    tint: varied in what the encoder is shown, not in the target. soften: standard deviation, in pixels of the
+    network's square, of the blur that the encoder sees every picture through, in training and ever after.
+    round_trips: of as many faces a side as this share of the batch, from step round_trips_from on. match:
+    strength of the loss on the codes' moments.
     """
 
     name: str
@@ -84,6 +90,7 @@ class Recipe:
     shift: float = 0.05
     noise: float = 5 / 160
     mirror: float = 0.5
+    still_from: int = 0
     brightness: float = 0.0
     contrast: float = 0.0
     tint: float = 0.0
@@ -99,6 +106,7 @@ class Recipe:
             shift=self.shift,
             noise=self.noise,
             mirror=self.mirror,
+            still_from=self.still_from,
             brightness=self.brightness,
             contrast=self.contrast,
             gain=self.tint,
@@ -123,6 +131,11 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Every field, for a checkpoint."""
         return asdict(self)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The options as they are where nothing is said of them: as a recipe without them was."""
+        return {field.name: field.default for field in fields(cls) if field.default is not MISSING}
 
 
 LATENTFACE = Recipe(
@@ -156,6 +169,7 @@ RECIPES = {
             round_trips=0.5,
             round_trips_from=400,
             match=0.01,
+            still_from=1800,
             brightness=0.0,
             contrast=0.0,
             tint=0.0,

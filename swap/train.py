@@ -416,6 +416,11 @@ class Trainer:
         }
 
     def _check_same(self, facts: dict[str, Any]) -> None:
+        recipe = facts.get("recipe")
+        if isinstance(
+            recipe, dict
+        ):  # of a version that knew fewer options, each of which it did without
+            facts = facts | {"recipe": Recipe.defaults() | recipe}
         for name, value in self._identity().items():
             if facts.get(name) != value:
                 shown = [

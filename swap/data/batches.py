@@ -142,14 +142,15 @@ class Batches:
         _, match = self.sides[side]
         streams = (_generator(self.seed, purpose, 0, side, step) for purpose in (WARP, NOISE))
         draws = Draws.take(*streams, self.batch_size)
-        shown, wanted, noise = placements(draws, self.augmentation)
+        augmentation = self.augmentation.at(step)
+        shown, wanted, noise = placements(draws, augmentation)
         # What remains is a function of one 8-bit value of one channel: a table of 256 x 3.
         table = np.repeat(np.arange(256, dtype=np.float32)[:, None] / 255, 3, axis=1)
         if match is not None:
             table = match.apply(table)
         jittered = table[None]
-        if self.augmentation.colour_jitter:
-            jittered = jitter_colour(jittered, draws, self.augmentation)
+        if augmentation.colour_jitter:
+            jittered = jitter_colour(jittered, draws, augmentation)
         chosen = self.indices(step, side), self.epochs(step, side)
         return Plan(*chosen, shown, wanted, noise, jittered, table[None])
 

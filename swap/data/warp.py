@@ -25,7 +25,8 @@ as fractions of the square, so that they hold at any size. Two things differ:
 - Jitter and warp are composed into one map, where the 2017 code interpolated the input twice.
 """
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ import numpy as np
 
 from swap.errors import UserError
 
+SETTLING = 800  # steps before `still_from`
 GRID = 5  # control points along each side of the face square
 UNIFORMS = 10  # angle, zoom, shift x, shift y, mirror, brightness, contrast, gain of R, G, B
 
@@ -48,6 +50,8 @@ class Augmentation:
     noise: standard deviation of the control points' jitter, as a fraction of the square's side.
     brightness, contrast, gain: colour jitter of the input only, uniform in +-: added value; factor
     1 +- contrast about middle grey; factor 1 +- gain for each channel on its own.
+    still_from: the step from which on faces are no longer turned, zoomed and moved, having been so less and less in the
+    SETTLING steps before; 0 is never.
 
     Raises UserError for a value outside its range.
     """
@@ -60,13 +64,22 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     gain: float = 0.0
+    still_from: int = 0
 
     def __post_init__(self) -> None:
-        limits = {"rotation": 180.0, "zoom": 0.9, "noise": 0.25}
+        limits = {"rotation": 180.0, "zoom": 0.9, "noise": 0.25, "still_from": math.inf}
         for name in (field.name for field in fields(self)):
             value, highest = getattr(self, name), limits.get(name, 1.0)
             if not 0 <= value <= highest:  # also true of NaN
                 raise UserError(f"augmentation {name} must be from 0 to {highest:g}, not {value}")
+
+    def at(self, step: int) -> "Augmentation":
+        """The augmentation of step 0, 1, ...: this one, or what ``still_from`` has left of it."""
+        if not self.still_from:
+            return self
+        share = min(1.0, max(0.0, (self.still_from - step) / SETTLING))
+        turn, zoom, shift = (share * reach for reach in (self.rotation, self.zoom, self.shift))
+        return replace(self, rotation=turn, zoom=zoom, shift=shift)
 
     @property
     def colour_jitter(self) -> bool:

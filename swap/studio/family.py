@@ -31,8 +31,8 @@ PAIRS = {"heads": ("a", "b"), "fruit": ("apple", "kiwi"), "flags": ("australia",
 FACES = {"heads": True, "fruit": False, "flags": False}
 # A mirrored face is a face; a mirrored flag is none.
 MIRRORED = {"heads": True, "fruit": True, "flags": False}
-# Training pictures a side of a demo: few of a fruit, which only turns and is lit.
-PICTURES = {"heads": 500, "fruit": 300, "flags": 500}
+# Training pictures a side of a demo: few of a fruit, which only turns and is lit; many of a cloth's folds.
+PICTURES = {"heads": 500, "fruit": 300, "flags": 2000}
 FRAME = (240, 320)  # height and width of a family's frame, in pixels
 
 

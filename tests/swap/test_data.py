@@ -362,6 +362,24 @@ def test_an_items_warp_does_not_depend_on_the_batch_size():
         assert (few == many[:2]).all()
 
 
+@pytest.mark.parametrize("step", [0, 199, 599, 1000, 12345])
+def test_faces_lie_still_from_a_step_on(step):
+    """Without noise and mirror a target is then its face's square; before, it is moved as far as is left of it."""
+    moves = Augmentation(noise=0, mirror=0, still_from=1000)
+    faces, made = face_set(30, 1), batches(augmentation=moves)
+    target = made.at(step).target_a
+    off = abs(target - faces.squares(made.indices(step, 0), 32)).mean()
+    if step >= 1000:
+        assert (
+            off < 1e-4
+        )  # the two round weights of pixels differently, and here and there a result
+        return
+    left = {0: 1, 199: 1, 599: 401 / 800}[step]
+    less = Augmentation(10 * left, zoom=0.05 * left, shift=0.05 * left, noise=0, mirror=0)
+    np.testing.assert_array_equal(target, batches(augmentation=less).at(step).target_a)
+    assert off > 0.01 * left
+
+
 @pytest.mark.parametrize("batch_size", [4, 7, 30, 77])
 def test_every_face_is_seen_once_per_epoch(batch_size):
     made = batches(batch_size=batch_size)

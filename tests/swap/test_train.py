@@ -32,6 +32,7 @@ FULL = replace(
     RECIPES["alike"],
     name="full",
     round_trips_from=2,
+    still_from=5,
     brightness=0.1,
     learning_rate=3e-3,
     cooldown=0.5,
@@ -157,6 +158,24 @@ assert trainer.resumed
 trainer.run(Budget(steps=int(sys.argv[2])))
 np.savez(sys.argv[3], **state(trainer))
 """
+
+
+def test_a_run_of_a_recipe_that_knew_fewer_options_goes_on(make, quiet, monkeypatch):
+    """Unless the recipe of that name does now what it did not then."""
+    for recipe, same in ((RECIPES["latentface"], True), (RECIPES["alike"], False)):
+        make(recipe.name, recipe=recipe).run(Budget(steps=1))
+
+        def facts_of_then(folder):
+            facts = run_facts(folder)
+            del facts["recipe"]["still_from"]
+            return facts
+
+        monkeypatch.setattr(train, "run_facts", facts_of_then)
+        if same:
+            assert make(recipe.name, recipe=recipe).steps == 1
+        else:
+            with pytest.raises(UserError, match="an earlier version of alike"):
+                make(recipe.name, recipe=recipe)
 
 
 def test_another_process_goes_on_bit_for_bit(make, tmp_path):
