@@ -6,7 +6,7 @@
     python -m bench recipes --curve                  the plain method's curve, shown in every report of the heads
     python -m bench recipes --table                  only rewrites the table
 
-Every run trains the `tiny` preset on as many pictures a side as a demo has (500, fruit 300) and measures 128 held-out
+Every run trains the `tiny` preset on as many pictures a side as a demo has (heads 500, fruit 300, flags 2,000) and measures 128 held-out
 pictures: PSNR over the face of the swap and of the target's own reconstruction, both ways. A run is repeatable:
 the seed names weights, batches and pictures. Results are kept in bench/results/recipes.json, and a run that is there
 is not made again. With --pictures N, another number of training pictures, the result is printed and not kept.
@@ -62,7 +62,8 @@ POINTS = 5  # of the curve
 @dataclass(frozen=True)
 class Variant:
     """why: one line for the table. changes: of the recipe `base`. code: its width. change: what else is done to the
-    trainer before its first step. twins: B's training pictures show the very same as A's."""
+    trainer before its first step. twins: B's training pictures show the very same as A's. still: pictures lie as in a
+    demo (STILL_FROM of the studio); else they are turned, zoomed and moved in every step."""
 
     name: str
     why: str
@@ -71,6 +72,7 @@ class Variant:
     code: int | None = None
     change: Callable[[Trainer], None] | None = None
     twins: bool = False
+    still: bool = False
 
 
 ALONE = {"round_trips": 0.0, "match": 0.0, "soften": 0.0}
@@ -85,7 +87,8 @@ VARIANTS = {
         Variant("match", "the above, and codes with equal mean and covariance", {"round_trips": 0.0, "soften": 0.0}),
         Variant("round trips", "standardise, and faces that go over and come back", {"match": 0.0, "soften": 0.0}),
         Variant("sharp", "standardise, round trips and match", {"soften": 0.0}),
-        Variant("alike", "the above, and every picture softened for the encoder: the recipe `alike`"),
+        Variant("softened", "the above, and every picture softened for the encoder"),
+        Variant("alike", "the above, and pictures that lie still: the recipe `alike` in the studio", still=True),
         Variant("match x 5", "five times the strength of matching", {"match": 0.05}),
         Variant("latentface", "the recipe for recordings: standardise, jitter", base="latentface"),
         Variant("jitter", "brightness, contrast and tint of the input varied, as for recordings",
@@ -120,6 +123,8 @@ def run(variant: Variant, family: str, pair: tuple[str, str], seed: int, steps: 
         same = Rendered(family, *pair, PICTURES[family], seed).training_params("a")
         sets = sets | {"b": face_set(family, pair[1], same, STORED)}
     recipe = replace(for_studio(RECIPES[variant.base], family), **variant.changes)
+    if not variant.still:
+        recipe = replace(recipe, still_from=0)
     preset = get_preset(PRESET)
     if variant.code:
         preset = replace(preset, code=variant.code)

@@ -42,7 +42,7 @@ from swap.provenance import Mark, SourceType, write_png
 from swap.recipe import Recipe, get_recipe
 from swap.report import write_report
 from swap.run import LOSS_PLOT, open_run
-from swap.studio.family import FACES, MIRRORED, PAIRS
+from swap.studio.family import FACES, MIRRORED, PAIRS, STILL_FROM
 from swap.train import Trainer
 
 # Enough for what both sides share; in more steps of a set this small, each decoder mostly learns what is its own side's
@@ -172,8 +172,10 @@ def demo(
 
 
 def for_studio(recipe: Recipe, family: str) -> Recipe:
-    """The recipe for rendered pictures of a family: a mirrored flag is no flag, and neither it nor a fruit has eyes and
-    a mouth that count more than its edge."""
+    """The recipe for rendered pictures of a family: a mirrored flag is no flag, neither it nor a fruit has eyes and a
+    mouth that count more than its edge, and all lie exactly in their squares, which is no concern of 2017's."""
+    if recipe.name != "2017":
+        recipe = replace(recipe, still_from=STILL_FROM[family])
     if not MIRRORED[family]:
         recipe = replace(recipe, mirror=0.0)
     return recipe if FACES[family] else replace(recipe, focus=False, unusual=False)

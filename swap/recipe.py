@@ -38,11 +38,9 @@ it is the best that was found (bench/RECIPES.md). It adds
                   things are and how they lie, is in there still.
 
 and leaves out the jitter: where the light is drawn anew for each picture, a swap is asked to keep it, and an encoder
-that is shown varied colours cannot tell it any more. And while
-
-    still_from    faces are turned, shifted and zoomed at first, as many more pictures would be, that ends: rendered
-                  pictures lie exactly in their squares, and a code that can say how a picture was moved says it of
-                  pictures that were not, in A's way, which B's decoder takes for B's.
+that is shown varied colours cannot tell it any more. In the studio (swap.demo.for_studio) it also leaves out the turns,
+shifts and zooms, from the step ``still_from`` on: rendered pictures lie exactly in their squares, and a code that can
+say how a picture was moved says it of pictures that were not, in A's way, which B's decoder takes for B's.
 
 On recordings these assumptions fail: where B's mouth moves more than A's, round trips and match make the swap's mouth
 open too far, without the jitter blinks are lost, and no face lies exactly in its square.
@@ -169,7 +167,6 @@ RECIPES = {
             round_trips=0.5,
             round_trips_from=400,
             match=0.01,
-            still_from=1800,
             brightness=0.0,
             contrast=0.0,
             tint=0.0,
