@@ -12,7 +12,7 @@ READY_EXTRAS := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 
 DEMO ?= heads
 OUT ?= out/$(DEMO)
-# Of training; unless given, 2,400 steps, or 7 minutes where those come first.
+# Of training; unless given, 2,400 steps, or 8 minutes where those come first.
 MINUTES ?=
 # Clips of real people for measuring; not part of the project.
 CLIPS ?= ../shared/data/faces

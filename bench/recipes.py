@@ -6,7 +6,7 @@
     python -m bench recipes --curve                  the plain method's curve, shown in every report of the heads
     python -m bench recipes --table                  only rewrites the table
 
-Every run trains the `tiny` preset on as many pictures a side as a demo has (heads 500, fruit 300, flags 2,000) and measures 128 held-out
+Every run trains the `tiny` preset on as many pictures a side as a demo has and measures 128 held-out
 pictures: PSNR over the face of the swap and of the target's own reconstruction, both ways. A run is repeatable:
 the seed names weights, batches and pictures. Results are kept in bench/results/recipes.json, and a run that is there
 is not made again. With --pictures N, another number of training pictures, the result is printed and not kept.

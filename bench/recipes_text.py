@@ -38,15 +38,15 @@ def after() -> str:
 5. **Still.** Turning, shifting and zooming faces at random stands in for more pictures. But then the code has to say
    how a picture was moved, A's and B's codes say it a little differently, and in a swap of a picture that was not moved
    at all, what is said is error. Rendered pictures lie exactly in their squares, so nothing needs to be learned of
-   moves. Heads gain most. A fruit has few pictures, and moved ones are worth more to it until step 1,000 (so in 800 steps
-   there is no row for it); they lie still from step 1,800 on.
+   moves. A fruit has few pictures, and moved ones are worth more to it until step 1,000 (so in 800 steps there is no
+   row for it); they lie still from step 1,800 on.
 
 ## What is left
 
 `twins` is no method, it is a question: what if B's training pictures showed the very same as A's, unpaired? All that
-changes is that both sides' means and covariances are then equal, not only expected to be. What it gains on `softened` is
-what it costs that each side is a small sample of its own, and no loss on moments can win that back: it would have to
-know which differences are chance.
+changes is that both sides' means and covariances are then equal, not only expected to be. What it gains on `softened`
+is what it costs that each side is a small sample of its own, and no loss on moments can win that back: it would have
+to know which differences are chance.
 
 `transport` gives the encoder's inputs of both sides one mean and one covariance before it sees them. Fruit gains a
 quarter of a decibel by it in 800 steps and nothing in 2,500, heads nothing: it is no part of the recipe.

@@ -128,7 +128,7 @@ def demo(
 
     Renders both, trains, swaps a clip that was not trained on, and measures the swap against what is right. Writes
     `swap.mp4` (original, swap, truth), `sheet.png`, `loss.png`, `curve.png`, `report.html` and `metrics.json`. Stopped
-    and called again, it goes on where it was. Without --minutes or --steps it trains for 2,400 steps, or for 7 minutes
+    and called again, it goes on where it was. Without --minutes or --steps it trains for 2,400 steps, or for 8 minutes
     where those come first.
 
         swap demo

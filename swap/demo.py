@@ -47,7 +47,7 @@ from swap.train import Trainer
 
 # Enough for what both sides share; in more steps of a set this small, each decoder mostly learns what is its own side's
 # alone. As many on every machine that does them within the minutes, which is most: the same seed, the same swap.
-DEMO_STEPS, DEMO_MINUTES = 2400, 7.0
+DEMO_STEPS, DEMO_MINUTES = 2400, 8.0
 CURVE_EVERY, CURVE_PICTURES = 20.0, 48  # seconds; pictures of each direction
 CURVE_FILE, METRICS = "curve.json", "metrics.json"
 STORED = stored_side(FACE_SIZE, CropDefinition().margin)

@@ -33,8 +33,8 @@ FACES = {"heads": True, "fruit": False, "flags": False}
 MIRRORED = {"heads": True, "fruit": True, "flags": False}
 # Training pictures a side of a demo: few of a fruit, which only turns and is lit; many of a cloth's folds.
 PICTURES = {"heads": 500, "fruit": 300, "flags": 2000}
-# The step from which on a demo's pictures are no longer turned, zoomed and moved in training: almost at once, because they
-# lie exactly in their squares. Of few pictures, moved ones are worth as much as more until the end draws near.
+# The step from which on a demo's pictures are no longer turned, zoomed and moved in training: almost at once, because
+# they lie exactly in their squares. Of few pictures, moved ones are worth as much as more until the end draws near.
 STILL_FROM = {"heads": 1, "fruit": 1800, "flags": 1}
 FRAME = (240, 320)  # height and width of a family's frame, in pixels
 
