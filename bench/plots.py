@@ -149,7 +149,7 @@ def products(axes: Any) -> None:
     from nn.cpu import lines
 
     def along(kw: int, stride: int) -> float:
-        return kw * len(lines.matrices(kw, stride)[1]) / 4
+        return kw * len(lines.matrices(kw, stride).g) / 4
 
     ways = {
         "3x3\nsquares of 4x4": (9, 36 / 16),

@@ -121,12 +121,14 @@ def run_backward(
         and lines.fits_weights(w.shape, upstream.shape, stride, w.dtype)
     )
     few = not fast and not lined and direct.fits_weights(w.shape, upstream.dy.dtype)
-    summed = few and upstream.is_plain() and direct.sums_bias(w.shape)  # db along with dw
+    summed = upstream.is_plain() and (
+        lined or (few and direct.sums_bias(w.shape))
+    )  # db along with dw
     dy = _before(upstream._replace(db=None) if summed else upstream)
     if fast:
         winograd.backward(x, w, Upstream(dy, dy, dy.dtype.type(1), 1, None), dw, None, padding)
     elif lined:
-        lines.weights(x, dy, dw, stride, padding)
+        lines.weights(x, dy, dw, stride, padding, upstream.db if summed else None)
     elif few:
         direct.weights(x, dy, dw, stride, padding, upstream.db if summed else None)
     elif dots.fits_weights(w.shape):

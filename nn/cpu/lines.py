@@ -6,30 +6,34 @@ of the kernel stay a sum as they are in ``direct.py``, and so do the channels. T
 colours, where a matrix product in each of 36 points would have a depth of 3: here it has KH C, 15 for a 5x5 kernel.
 
 With stride S the taps fall into S residues, each a convolution of stride 1 of every S-th pixel; more than five taps
-are cut in two. So a kernel row of KW taps has groups of taps, and P points in all:
+are cut in two. So a kernel row of KW taps has groups of taps. T of them take T + 3 products, Q in all:
 
-    KW 3, stride 1    3 taps             6 points for 12 products    (half of them)
+    KW 3, stride 1    3 taps             6 products for 12    (half of them)
     KW 5, stride 1    5 taps             8 for 20
     KW 5, stride 2    3 and 2 taps       6 + 5 for 20
     KW 7, stride 2    4 and 3 taps       7 + 6 for 28
     KW 7, stride 1    4 and 3 taps       the same
 
+What the products become, Aᵀ, depends on the points alone at which the polynomials are taken, not on the taps. So all
+groups take the points of the longest, P of them, and their products at a point are one sum before they are transformed:
+with 6 points instead of 11 for a 5x5 kernel of stride 2, the sums are deeper and what follows them is half.
+
 A task takes a strip of rows of places, as many as a register tile has rows. Its pixels are laid out column by column,
 so that a column is one run of numbers, (rows, C): transforming is adding whole runs, and the numbers that the kernel
 sees of a transformed column lie side by side, those of the next row of places SH C further on:
 
-    forward   V[p] (fours, rows C) = Bᵀ of the columns that four places see
-              M[p] (HIGH, K) = V[p] (HIGH, KH C), rows SH C apart, times U[p] (KH C, K): U = G w, M in the L1 cache
+    forward   V[q] (fours, rows C) = Bᵀ of the columns that four places see
+              M[p] (HIGH, K) = sum over the q of p of V[q] (HIGH, KH C), rows SH C apart, times U[q] (KH C, K):
+              U = G w, M in the L1 cache
               y (HIGH, 4, K) = leaky(Aᵀ M + bias)
-    weights   D[p] (rows, K) = A dy,   dU[p] (KH C, K) = sum over rows and fours of V[p]ᵀ D[p],   dw = Gᵀ dU
+    weights   D[p] (rows, K) = A dy,   dU[q] (KH C, K) = sum over rows and fours of V[q]ᵀ D[p],   dw = Gᵀ dU
 
-dx with stride 1 is the forward pass of dy with the kernel turned (conv.py). The weights' gradient pays only where there
-are many channels: the transforms of dy cost as much as three colours save.
+dx with stride 1 is the forward pass of dy with the kernel turned (conv.py).
 
-All that is written in turn lies side by side, V as (fours, points, rows C). A power of two apart, it would fall into
+All that is written in turn lies side by side, V as (fours, Q, rows C). A power of two apart, it would fall into
 one set of the cache: 10 % of the time.
 
-The error of float32 is 1.8 to 2.6 times that of the direct way (``tests/nn/cpu/test_lines.py``); whole numbers are
+The error of float32 is 1.4 to 2.6 times that of the direct way (``tests/nn/test_lines.py``); whole numbers are
 not exact, so float64 and ``precision="exact"`` take ``direct.py``.
 
 Source: Winograd, Arithmetic Complexity of Computations, SIAM 1980; Toom and Cook's points.
@@ -37,6 +41,7 @@ Source: Winograd, Arithmetic Complexity of Computations, SIAM 1980; Toom and Coo
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numba import get_thread_id, njit, prange
@@ -53,6 +58,7 @@ from nn.cpu.simd import (
     column_activate,
     column_add,
     copy_span,
+    stream_fence,
     tall_product_1,
     tile_product_1,
     tile_product_2,
@@ -67,7 +73,7 @@ POINTS = {
     5: (0, 1 / 2, -1 / 2, 1, -1, 7 / 4, -7 / 4),
 }
 MOST_TAPS = max(POINTS)
-GAIN = 1.25  # so many times fewer multiplications it takes to pay
+GAIN, WEIGHTS_GAIN = 1.25, 1.5  # so many times fewer multiplications it takes to pay
 FEW = 4  # channels, up to which a compiled kernel knows their number
 V_NUMBERS = 64 * 1024  # of a task's V: it stays in the L2 cache
 PANEL_BYTES = (
@@ -78,6 +84,9 @@ LEAST = 4  # rows: fewer are not worth their border
 D_NUMBERS = 8 * 1024  # of the gradients that are transformed at a time: they stay in the L1 cache
 PARTS = 16  # of the sum over places in dw, at most: fixed, so that its order does not depend on the number of threads
 PARTIAL_NUMBERS = 512 * 1024  # of all parts together, if that is more than one part
+STREAM_BYTES = (
+    6 * 2**20
+)  # of results, from which on they are written past the caches, which they would not stay in
 OVER = 3  # numbers that copying a pixel of few channels may write behind its end
 SINGLE = np.eye(TILE), np.eye(TILE), np.ones((TILE, 1))  # one tap: nothing to save
 
@@ -96,31 +105,51 @@ def groups_of(kw: int, stride: int) -> list[tuple[int, int]]:
     return found
 
 
+class Matrices(NamedTuple):
+    """Of all groups together: Q products, those of one of the P points side by side.
+
+    a_t: Aᵀ (4, P). b_t: Bᵀ (Q, columns that four places see). g: G (Q, KW). starts (P + 1): each point's first q, and Q.
+    """
+
+    a_t: np.ndarray
+    b_t: np.ndarray
+    g: np.ndarray
+    starts: tuple[int, ...]
+
+
 @functools.cache
-def matrices(kw: int, stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Aᵀ (4, P), Bᵀ (P, columns that four places see) and G (P, KW) of all groups together."""
+def matrices(kw: int, stride: int) -> Matrices:
+    """Every group at the points of the longest: Aᵀ, which depends on the points alone, is then one for all.
+
+    A group of T taps needs T + 3 points; the longest has infinity for its last, a shorter one takes so many of the
+    others.
+    """
     groups = groups_of(kw, stride)
-    seen = (TILE - 1) * stride + kw
-    points = _all_points(kw, stride)
-    a_t, b_t, g = np.zeros((TILE, points)), np.zeros((points, seen)), np.zeros((points, kw))
-    p = 0
-    for first, taps in groups:
-        here = slice(p, p + _points(taps))
-        parts = toom_cook(POINTS[taps], taps) if taps > 1 else SINGLE
-        a_t[:, here] = parts[0]
-        b_t[here, first : first + (TILE + taps - 2) * stride + 1 : stride] = parts[1]
-        g[here, first : first + (taps - 1) * stride + 1 : stride] = parts[2]
-        p = here.stop
-    return a_t, b_t, g
-
-
-def _points(taps: int) -> int:
-    return TILE + taps - 1
+    most = max(taps for _, taps in groups)
+    seen, count = (TILE - 1) * stride + kw, most + TILE - 1
+    if most == 1:
+        alone = [SINGLE] * len(groups)
+    else:
+        finite = POINTS[most]
+        alone = [toom_cook(finite if t == most else finite[: t + TILE - 1], t) for _, t in groups]
+    starts, b_t, g = [0], [], []
+    for p in range(count):
+        for (first, taps), parts in zip(groups, alone, strict=True):
+            if p < taps + TILE - 1:
+                b_row, g_row = np.zeros(seen), np.zeros(kw)
+                b_row[first : first + (TILE + taps - 2) * stride + 1 : stride] = parts[1][p]
+                g_row[first : first + (taps - 1) * stride + 1 : stride] = parts[2][p]
+                b_t.append(b_row)
+                g.append(g_row)
+        starts.append(len(g))
+    longest = next(parts for (_, taps), parts in zip(groups, alone, strict=True) if taps == most)
+    return Matrices(longest[0], np.array(b_t), np.array(g), tuple(starts))
 
 
 @functools.cache
-def _all_points(kw: int, stride: int) -> int:
-    return sum(_points(taps) for _, taps in groups_of(kw, stride))
+def _products(kw: int, stride: int) -> int:
+    """Q, for four places of one row and one channel."""
+    return sum(taps + TILE - 1 for _, taps in groups_of(kw, stride))
 
 
 def _high(k: int) -> int:
@@ -133,42 +162,36 @@ def fits(
 ) -> bool:
     """Whether this is for it: float32, outputs in whole vectors, rows and columns that fill a tile, and it pays."""
     kh, kw, c, k = w_shape
-    panel = _all_points(kw, stride[1]) * kh * c * panel_width(k, dtype)
+    products = _products(kw, stride[1])
+    panel = products * kh * c * panel_width(k, dtype)
     in_cache = panel * dtype.itemsize <= PANEL_BYTES
-    return in_cache and _pays(w_shape, y_shape, stride, dtype, GAIN) and y_shape[1] >= _high(k)
+    pays = kh * c >= TILE_ROWS and products * GAIN < TILE * kw
+    return in_cache and pays and _fills(y_shape, dtype) and y_shape[1] >= _high(k)
 
 
 def fits_weights(
     w_shape: tuple[int, ...], y_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype
 ) -> bool:
-    """The same of ``weights``: a strip of some rows fits into the cache."""
-    kh, _, c, _ = w_shape
-    deep = kh * c >= 4 * TILE_ROWS
-    return (
-        deep
-        and _pays(w_shape, y_shape, stride, dtype, 1.6 * GAIN)
-        and _strip(w_shape, y_shape, stride) >= LEAST
-    )
+    """The same of ``weights``, with what of the tiles lies over the last row; some rows' V fit into the cache."""
+    kh, kw, c, _ = w_shape
+    pays = _products(kw, stride[1]) * _whole_rows(w_shape) * WEIGHTS_GAIN < TILE * kw * kh * c
+    return pays and _fills(y_shape, dtype) and _strip(w_shape, y_shape, stride) >= LEAST
 
 
-def _pays(
-    w_shape: tuple[int, ...],
-    y_shape: tuple[int, ...],
-    stride: tuple[int, int],
-    dtype: np.dtype,
-    gain: float,
-) -> bool:
-    """Whether vectors, tiles and fours can be filled, and ``gain`` times fewer multiplications are made."""
-    kh, kw, c, k = w_shape
-    if dtype != np.float32 or k % FLOATS or kh * c < TILE_ROWS or y_shape[2] < TILE:
-        return False
-    return _all_points(kw, stride[1]) * gain < TILE * kw
+def _fills(y_shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether outputs (N, OH, OW, K) are float32, in whole vectors and rows of four places and more."""
+    return dtype == np.float32 and y_shape[3] % FLOATS == 0 and y_shape[2] >= TILE
+
+
+def _whole_rows(w_shape: tuple[int, ...]) -> int:
+    """KH C, in whole tiles."""
+    return -(-w_shape[0] * w_shape[2] // TILE_ROWS) * TILE_ROWS
 
 
 def _strip(w_shape: tuple[int, ...], y_shape: tuple[int, ...], stride: tuple[int, int]) -> int:
     """Rows of places that ``weights`` takes at a time: their V stays in the L2 cache."""
     kh, kw, c, _ = w_shape
-    length = V_NUMBERS // (_all_points(kw, stride[1]) * -(-y_shape[2] // TILE))
+    length = V_NUMBERS // (_products(kw, stride[1]) * -(-y_shape[2] // TILE))
     return min(STRIP, y_shape[1], (length // c - kh) // stride[0] + 1)
 
 
@@ -177,11 +200,13 @@ def _length(rows: int, sh: int, kh: int, c: int) -> int:
     return -(-(((rows - 1) * sh + kh) * c + OVER) // FLOATS) * FLOATS
 
 
-_pixels = column(lambda kw, stride: matrices(kw, stride)[1])
-_weights = column(lambda kw, stride: matrices(kw, stride)[2])
-_output = column_activate(lambda kw, stride: matrices(kw, stride)[0])
-_output_back = column(lambda kw, stride: matrices(kw, stride)[0].T)
-_weights_back = column_add(lambda kw, stride: matrices(kw, stride)[2].T)
+_pixels = column(lambda kw, stride: matrices(kw, stride).b_t)
+_weights = column(lambda kw, stride: matrices(kw, stride).g)
+_output = column_activate(lambda kw, stride: matrices(kw, stride).a_t)
+_output_stream = column_activate(lambda kw, stride: matrices(kw, stride).a_t, stream=True)
+_output_back = column(lambda kw, stride: matrices(kw, stride).a_t.T)
+_bias_back = column_add(lambda kw, stride: np.ones((1, TILE)))  # of four places, added
+_weights_back = column_add(lambda kw, stride: matrices(kw, stride).g.T)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -220,13 +245,14 @@ def _forward_of(kw: int, sw: int, tall: bool, known: int, apart: int) -> Callabl
 
     A kernel that knows how far apart its rows are needs no registers for their addresses.
     """
-    points, seen = matrices(kw, sw)[1].shape
+    (products, seen), starts = matrices(kw, sw).b_t.shape, matrices(kw, sw).starts
+    points = len(starts) - 1
     high = 2 * TILE_ROWS if tall else TILE_ROWS
 
     @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
     def run(
         x, h, wx, some_c, top, left, w, u, nr, bias, slope, y, n, oh, ow, k, kh, sh, length, block, step,
-        columns, v_of, m_of,
+        columns, v_of, m_of, stream,
     ):  # fmt: skip
         """A strip of rows of places and ``block`` fours of places at a time.
 
@@ -236,7 +262,7 @@ def _forward_of(kw: int, sw: int, tall: bool, known: int, apart: int) -> Callabl
         c = known if known > 0 else some_c
         near = apart if apart > 0 else sh * c
         depth = kh * c
-        panel = points * depth * nr
+        panel = products * depth * nr
         fours, strips = (ow + 3) // 4, (oh + high - 1) // high
         blocks = (fours + block - 1) // block
         corner = points * high * nr  # where in m the last four of a row is finished, if it overlaps
@@ -256,29 +282,33 @@ def _forward_of(kw: int, sw: int, tall: bool, known: int, apart: int) -> Callabl
             _lay_out(source, h, wx, c, begin * sh - top, (high - 1) * sh + kh, q0 * sw - left, wide,
                      length, picture)  # fmt: skip
             for f in range(count):
-                at, to = (min(4 * (four + f), ow - 4) - q0) * sw * length, f * points * length
+                at, to = (min(4 * (four + f), ow - 4) - q0) * sw * length, f * products * length
                 for part in range(0, length, step):
                     _pixels(kw, sw, picture, at + part, length, v, to + part, length)
             for j in range(0, k, nr):
                 width = min(nr, k - j)
                 for f in range(count):
-                    a, b = f * points * length, j // nr * panel
                     for p in range(points):
+                        row, groups = starts[p], starts[p + 1] - starts[p]
+                        a, b = (f * products + row) * length, j // nr * panel + row * depth * nr
                         if tall:
-                            tall_product_1(v, a, near, 1, 0, u, b, nr, 0, m, p * high * nr, nr,
-                                           depth, 1, False)  # fmt: skip
+                            tall_product_1(v, a, near, 1, length, u, b, nr, depth * nr, m, p * high * nr, nr,
+                                           depth, groups, False)  # fmt: skip
                         elif width <= step:
-                            tile_product_1(v, a, near, 1, 0, u, b, nr, 0, m, p * high * nr, nr,
-                                           depth, 1, False)  # fmt: skip
+                            tile_product_1(v, a, near, 1, length, u, b, nr, depth * nr, m, p * high * nr, nr,
+                                           depth, groups, False)  # fmt: skip
                         else:
-                            tile_product_2(v, a, near, 1, 0, u, b, nr, 0, m, p * high * nr, nr,
-                                           depth, 1, False)  # fmt: skip
-                        a, b = a + length, b + depth * nr
+                            tile_product_2(v, a, near, 1, length, u, b, nr, depth * nr, m, p * high * nr, nr,
+                                           depth, groups, False)  # fmt: skip
                     q = min(4 * (four + f), ow - 4)
                     there = 4 * (four + f) - q  # of these places, how many the four before has
                     for r in range(first - begin, high):
                         at = ((i * oh + begin + r) * ow + q) * k + j
                         for part in range(0, width, step):
+                            if there == 0 and stream:
+                                _output_stream(kw, sw, m, r * nr + part, high * nr, y, at + part, k,
+                                               bias, j + part, slope)  # fmt: skip
+                                continue
                             out, o0, o_row = (y, at + part, k) if there == 0 else (m, corner, step)
                             _output(kw, sw, m, r * nr + part, high * nr, out, o0, o_row,
                                     bias, j + part, slope)  # fmt: skip
@@ -287,6 +317,8 @@ def _forward_of(kw: int, sw: int, tall: bool, known: int, apart: int) -> Callabl
                                     copy_span(
                                         y, at + part + place * k, m, corner + place * step, step
                                     )
+            if stream:
+                stream_fence()
 
     return run
 
@@ -304,19 +336,21 @@ def forward(
     kh, kw, c, _ = w.shape
     (sh, sw), (top, _, left, _) = stride, padding
     high = _high(k)
-    points, seen = matrices(kw, sw)[1].shape
+    a_t, b_t, _, _ = matrices(kw, sw)
+    points, (products, seen) = a_t.shape[1], b_t.shape
     length = _length(high, sh, kh, c)
     fours = -(-ow // TILE)
-    block = max(1, min(fours, V_NUMBERS // (points * length)))
+    block = max(1, min(fours, V_NUMBERS // (products * length)))
     nr = panel_width(k, x.dtype)
     columns = scratch((TILE * (block - 1) * sw + seen) * length + VECTOR_BYTES, x.dtype)
     columns[...] = 0  # what no pixel is written to must be numbers
     few = c <= FEW
     _forward_of(kw, sw, high > TILE_ROWS, c if few else 0, sh * c if few else 0)(
         x.reshape(-1), *x.shape[1:], top, left, np.ascontiguousarray(w).reshape(-1),
-        memory.scratch(-(-k // nr) * nr * points * kh * c, x.dtype), nr, finish.bias, finish.slope,
+        memory.scratch(-(-k // nr) * nr * products * kh * c, x.dtype), nr, finish.bias, finish.slope,
         y.reshape(-1), n, oh, ow, k, kh, sh, length, block, FLOATS,
-        columns, scratch(points * block * length, x.dtype), scratch(points * high * nr + TILE * FLOATS, x.dtype),
+        columns, scratch(products * block * length, x.dtype), scratch(points * high * nr + TILE * FLOATS, x.dtype),
+        y.nbytes >= STREAM_BYTES and y.ctypes.data % VECTOR_BYTES == 0,
     )  # fmt: skip
 
 
@@ -333,18 +367,20 @@ def _four(dy, at, k, skip, out, to, step):
 @functools.cache
 def _weights_of(kw: int, sw: int) -> Callable[..., None]:
     """The loops of ``weights``, as ``_forward_of``."""
-    points, seen = matrices(kw, sw)[1].shape
+    (products, seen), starts = matrices(kw, sw).b_t.shape, matrices(kw, sw).starts
+    points = len(starts) - 1
 
     @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
     def run(
         x, h, wx, c, top, left, dy, n, oh, ow, k, kh, sh, length, strip, block, share, columns, step, rows,
-        pictures, v_of, d_of, partial, dw,
+        pictures, v_of, d_of, partial, dw, partial_db, db,
     ):  # fmt: skip
-        """partial (PARTS, P, ROWS, K): each part the sum over its share of the strips, in whole tiles of rows.
+        """partial (PARTS, Q, ROWS, K): each part the sum over its share of the strips, in whole tiles of rows.
+        partial_db (PARTS, K), all 0; no db, no sum.
 
         A tile that hangs over the last of the KH C rows sees other numbers; its rows there are not used.
         """
-        near, v_run, d_run = sh * c, points * length, points * strip * step
+        near, v_run, d_run = sh * c, products * length, points * strip * step
         fours, strips = (ow + 3) // 4, (oh + strip - 1) // strip
         parts, groups = (n * strips + share - 1) // share, (k + columns - 1) // columns
         corner = block * d_run  # where in d the last four of a row are copied to
@@ -372,26 +408,36 @@ def _weights_of(kw: int, sw: int) -> Callable[..., None]:
                                 to = (f - f0) * d_run + r * step
                                 if q == 4 * f:
                                     _output_back(kw, sw, dy, at, k, d, to, strip * step)
+                                    if db.size > 0:
+                                        _bias_back(kw, sw, dy, at, k, partial_db, part * k + j, 0)
                                 else:  # the four before has the first of these
                                     _four(dy, at, k, 4 * f - q, d, corner, step)
                                     _output_back(kw, sw, d, corner, step, d, to, strip * step)
+                                    if db.size > 0:
+                                        _bias_back(
+                                            kw, sw, d, corner, step, partial_db, part * k + j, 0
+                                        )
                         for p in range(points):
-                            a, b = (f0 * points + p) * length, p * strip * step
-                            to = (part * points + p) * rows * k + j
-                            r = 0
-                            while r < rows:
-                                if rows - r > TILE_ROWS:
-                                    tall_product_1(v, a + r, 1, near, v_run, d, b, step, d_run,
-                                                   partial, to + r * k, k, count, some, add)  # fmt: skip
-                                    r += 2 * TILE_ROWS
-                                else:
-                                    tile_product_1(v, a + r, 1, near, v_run, d, b, step, d_run,
-                                                   partial, to + r * k, k, count, some, add)  # fmt: skip
-                                    r += TILE_ROWS
-        for line in range(kh * c):  # the parts in their order
+                            for row in range(starts[p], starts[p + 1]):
+                                a, b = (f0 * products + row) * length, p * strip * step
+                                to = (part * products + row) * rows * k + j
+                                r = 0
+                                while r < rows:
+                                    if rows - r > TILE_ROWS:
+                                        tall_product_1(v, a + r, 1, near, v_run, d, b, step, d_run,
+                                                       partial, to + r * k, k, count, some, add)  # fmt: skip
+                                        r += 2 * TILE_ROWS
+                                    else:
+                                        tile_product_1(v, a + r, 1, near, v_run, d, b, step, d_run,
+                                                       partial, to + r * k, k, count, some, add)  # fmt: skip
+                                        r += TILE_ROWS
+        for part in range(parts):  # in their order
+            for j in range(db.size):
+                db[j] += partial_db[part * k + j]
+        for line in range(kh * c):
             for part in range(parts):
                 for j in range(0, k, step):
-                    _weights_back(kw, sw, partial, (part * points * rows + line) * k + j, rows * k,
+                    _weights_back(kw, sw, partial, (part * products * rows + line) * k + j, rows * k,
                                   dw, (line // c * kw * c + line % c) * k + j, c * k)  # fmt: skip
 
     return run
@@ -403,17 +449,22 @@ def weights(
     dw: np.ndarray,
     stride: tuple[int, int],
     padding: tuple[int, int, int, int],
+    db: np.ndarray | None = None,
 ) -> None:
-    """dw (KH, KW, C, K) += the gradient of the weights, from x (N, H, W, C) and dy (N, OH, OW, K)."""
+    """dw (KH, KW, C, K) += the gradient of the weights, from x (N, H, W, C) and dy (N, OH, OW, K).
+
+    db (K) += the sum of dy over all places.
+    """
     n, oh, ow, k = dy.shape
     kh, kw, c, _ = dw.shape
     (sh, sw), (top, _, left, _) = stride, padding
-    points, seen = matrices(kw, sw)[1].shape
+    a_t, b_t, _, _ = matrices(kw, sw)
+    points, (products, seen) = a_t.shape[1], b_t.shape
     strip, fours = _strip(dw.shape, dy.shape, stride), -(-ow // TILE)
     length = _length(strip, sh, kh, c)
-    rows = -(-kh * c // TILE_ROWS) * TILE_ROWS
+    rows = _whole_rows(dw.shape)
     units = n * -(-oh // strip)
-    share = -(-units // max(1, min(units, PARTS, PARTIAL_NUMBERS // (points * rows * k))))
+    share = -(-units // max(1, min(units, PARTS, PARTIAL_NUMBERS // (products * rows * k))))
     parts = -(-units // share)
     columns = -(-k // FLOATS // -(-PARTS // parts)) * FLOATS
     block = max(1, min(fours, D_NUMBERS // (points * strip * FLOATS)))
@@ -422,14 +473,16 @@ def weights(
         scratch(numbers, x.dtype)
         for numbers in (
             ((ow - TILE) * sw + seen) * length + over,
-            points * fours * length + over,
+            products * fours * length + over,
             (points * strip * block + TILE) * FLOATS,
         )
     ]
     for space in spaces[:2]:
         space[...] = 0  # what no pixel is written to must be numbers
-    partial = memory.scratch(parts * points * rows * k, x.dtype)
+    partial = memory.scratch(parts * products * rows * k, x.dtype)
+    partial_db = memory.scratch(0 if db is None else parts * k, x.dtype)
+    partial_db[...] = 0
     _weights_of(kw, sw)(
         x.reshape(-1), *x.shape[1:], top, left, dy.reshape(-1), n, oh, ow, k, kh, sh, length, strip, block, share,
-        columns, FLOATS, rows, *spaces, partial, dw.reshape(-1),
+        columns, FLOATS, rows, *spaces, partial, dw.reshape(-1), partial_db, partial_db[:0] if db is None else db,
     )  # fmt: skip

@@ -454,21 +454,39 @@ def column_add(matrix: Callable[[int, int], np.ndarray]) -> Callable[..., None]:
     return transform
 
 
-def column_activate(matrix: Callable[[int, int], np.ndarray]) -> Callable[..., None]:
-    """``column`` finished as by ``sandwich_activate``: called as f(..., d_row, bias, b0, slope)."""
+def column_activate(
+    matrix: Callable[[int, int], np.ndarray], stream: bool = False
+) -> Callable[..., None]:
+    """``column`` finished as by ``sandwich_activate``: called as f(..., d_row, bias, b0, slope).
+
+    stream: dst, whose vectors then lie at whole multiples of their size, is written past the caches. A line that is
+    written in full need not be read before, and what is too large for the caches would have left them anyway when it is
+    read. Another thread may read it after ``stream_fence``.
+    """
 
     @intrinsic(prefer_literal=True)
     def transform(typingctx, i, j, src, s0, s_row, dst, d0, d_row, bias, b0, slope):
-        return _column(matrix, _activated, i, j, src, dst, (bias, types.intp, slope))
+        return _column(matrix, _activated, i, j, src, dst, (bias, types.intp, slope), stream)
 
     return transform
 
 
-def _column(matrix, finish, i, j, src, dst, more=()):
+@intrinsic
+def stream_fence(typingctx) -> None:
+    """What this thread has written past the caches is in memory before anything that it writes after this."""
+
+    def codegen(context, builder, sig, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def _column(matrix, finish, i, j, src, dst, more=(), stream=False):
     """Signature and instructions of a ``column``: a sandwich of one column."""
     if not all(isinstance(n, types.IntegerLiteral) for n in (i, j)):
         return None
-    transform = _sandwich_code(matrix(i.literal_value, j.literal_value), finish, np.eye(1))
+    transform = _sandwich_code(matrix(i.literal_value, j.literal_value), finish, np.eye(1), stream)
     inner, size = _sandwich_type(src, dst, more), types.intp
 
     def codegen(context, builder, sig, args):
@@ -506,8 +524,13 @@ class _Code:
         value.align = self.number_bytes
         return value
 
-    def store(self, value, place):
-        self.builder.store(value, place).align = self.number_bytes
+    def store(self, value, place, stream=False):
+        stored = self.builder.store(value, place)
+        stored.align = self.number_bytes
+        if stream:
+            stored.align = VECTOR_BYTES
+            one = self.builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+            stored.set_metadata("nontemporal", one)
 
     def multiply_add(self, a, b, c):
         name = f"llvm.fma.v{self.count}f{self.number_bytes * 8}"
@@ -538,7 +561,7 @@ class _Code:
         return total
 
 
-def _sandwich_code(left, finish, right=None):
+def _sandwich_code(left, finish, right=None, stream=False):
     """The instructions of L d Rᵀ; ``finish`` has the last word on each result before it is stored."""
     left, right = (m.astype(float).tolist() for m in (left, left if right is None else right))
 
@@ -563,7 +586,7 @@ def _sandwich_code(left, finish, right=None):
                 value = code.combine(right[j], line)
                 if value is not None:
                     to = place(4, dst, d0, d_row, d_column, i, j)
-                    code.store(finish(code, value, to), to)
+                    code.store(finish(code, value, to), to, stream)
         return context.get_dummy_value()
 
     return codegen

@@ -64,21 +64,21 @@ WEIGHT_ROWS = 64  # channels of a block of dU, at most
 
 
 def toom_cook(points: tuple[float, ...], taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Aᵀ (4, P), Bᵀ (P, P) and G (P, taps) of Toom and Cook for P - 1 = taps + 2 points and infinity.
+    """Aᵀ (4, P), Bᵀ (P, P) and G (P, taps) of Toom and Cook, P = taps + 3: so many points, or one less and infinity.
 
     Aᵀ and G hold powers of the points; row i of Bᵀ the coefficients of the polynomial that is 0 at all points but the
-    i-th, where G divides by its value; the last row is that of infinity, the leading coefficient.
+    i-th, where G divides by its value; the last row may be that of infinity, the leading coefficient.
     """
-    count = len(points)
-    seen = count + 1
+    count, seen = len(points), taps + TILE - 1
     a_t, b_t, g = np.zeros((TILE, seen)), np.zeros((seen, seen)), np.zeros((seen, taps))
     for i, point in enumerate(points):
         others = [p for p in points if p != point]
         a_t[:, i] = point ** np.arange(TILE)
         b_t[i, :count] = np.polynomial.polynomial.polyfromroots(others)
         g[i] = point ** np.arange(taps) / np.prod([point - p for p in others])
-    a_t[-1, -1] = g[-1, -1] = 1
-    b_t[-1] = np.polynomial.polynomial.polyfromroots(points)
+    if count < seen:
+        a_t[-1, -1] = g[-1, -1] = 1
+        b_t[-1] = np.polynomial.polynomial.polyfromroots(points)
     return a_t, b_t, g
 
 

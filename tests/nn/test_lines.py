@@ -21,15 +21,16 @@ def test_every_tap_is_in_one_group(kw: int, stride: int) -> None:
 def test_the_matrices_are_a_correlation(kw: int, stride: int) -> None:
     """Aᵀ (G w * Bᵀ d) against the definition, y[m] = sum over t of w[t] d[m S + t]."""
     rng = np.random.default_rng(kw)
-    a_t, b_t, g = lines.matrices(kw, stride)
+    a_t, b_t, g, starts = lines.matrices(kw, stride)
+    point = np.repeat(np.arange(a_t.shape[1]), np.diff(starts))  # of each product
     w, d = rng.standard_normal(kw), rng.standard_normal(3 * stride + kw)
     y = [w @ d[m * stride : m * stride + kw] for m in range(4)]
-    np.testing.assert_allclose(a_t @ ((g @ w) * (b_t @ d)), y, atol=1e-12)
+    np.testing.assert_allclose(a_t[:, point] @ ((g @ w) * (b_t @ d)), y, atol=1e-12)
 
 
 def test_the_number_of_products_is_the_one_stated() -> None:
     stated = {(3, 1): 6, (5, 1): 8, (5, 2): 11, (7, 2): 13, (7, 1): 13}
-    assert {k: lines.matrices(*k)[1].shape[0] for k in stated} == stated
+    assert {k: len(lines.matrices(*k).g) for k in stated} == stated
 
 
 @pytest.mark.parametrize(
@@ -80,18 +81,45 @@ def test_what_it_is_for(w_shape, y_shape, stride, dtype, expected) -> None:
     assert lines.fits(w_shape, y_shape, stride, np.dtype(dtype)) == expected
 
 
-def test_places_that_two_fours_share_count_once() -> None:
-    """The gradient of the weights where OW is no multiple of four, against the direct way, strips cut off too."""
+@pytest.mark.parametrize("channels", [3, 16])
+def test_places_that_two_fours_share_count_once(channels: int) -> None:
+    """The gradients where OW is no multiple of four, in float64 by definition, strips cut off too."""
     rng = np.random.default_rng(3)
-    x = rng.standard_normal((2, 21, 19, 16), np.float32)
+    x = rng.standard_normal((2, 21, 19, channels), np.float32)
     dy = rng.standard_normal((2, 21, 19, 32), np.float32)
+    dw, db = np.ones((5, 5, channels, 32), np.float32), np.ones(32, np.float32)
+    with memory.frame():
+        lines.weights(x, dy, dw, (1, 1), (2, 2, 2, 2), db)
+    truth_w, truth_b = np.ones(dw.shape), np.ones(db.shape)
+    w = np.zeros(dw.shape)
+    _, cache = reference.conv2d_forward(x.astype(float), w, None, padding=(2, 2, 2, 2))
+    reference.conv2d_backward(dy.astype(float), cache, truth_w, truth_b, need_dx=False)
+    np.testing.assert_allclose(dw, truth_w, atol=2e-4)
+    np.testing.assert_allclose(db, truth_b, atol=2e-5)
+    with memory.frame():
+        alone = np.ones_like(dw)
+        lines.weights(x, dy, alone, (1, 1), (2, 2, 2, 2))
+    np.testing.assert_array_equal(alone, dw)
+
+
+@pytest.mark.parametrize("columns", [32, 30])
+def test_results_written_past_the_caches_are_the_same(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((4, 64, 2 * columns, 3), np.float32)
+    w, bias = rng.standard_normal((5, 5, 3, 32), np.float32), rng.standard_normal(32, np.float32)
     found = []
-    for way in (lines, direct):
-        dw = np.ones((5, 5, 16, 32), np.float32)
+    for least in (0, 2**40):
+        monkeypatch.setattr(lines, "STREAM_BYTES", least)
+        y = memory.empty((4, 32, columns, 32), np.float32)
+        y[...] = np.nan
+        assert y.ctypes.data % lines.VECTOR_BYTES == 0
         with memory.frame():
-            way.weights(x, dy, dw, (1, 1), (2, 2, 2, 2))
-        found.append(dw)
-    np.testing.assert_allclose(*found, atol=2e-4)
+            lines.forward(x, w, Finish.make(bias, 32, x.dtype, 0.1), y, (2, 2), (1, 2, 1, 2))
+        found.append(y)
+    assert found[0].ctypes.data != found[1].ctypes.data
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_place_does_not_depend_on_the_rest_of_its_row() -> None:
