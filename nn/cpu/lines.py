@@ -108,7 +108,7 @@ def groups_of(kw: int, stride: int) -> list[tuple[int, int]]:
 class Matrices(NamedTuple):
     """Of all groups together: Q products, those of one of the P points side by side.
 
-    a_t: Aᵀ (4, P). b_t: Bᵀ (Q, columns that four places see). g: G (Q, KW). starts (P + 1): each point's first q, and Q.
+    a_t: Aᵀ (4, P). b_t: Bᵀ (Q, columns that four places see). g: G (Q, KW). starts (P + 1): of each point, and Q.
     """
 
     a_t: np.ndarray
