@@ -27,6 +27,7 @@ from nn.cpu.simd import (
     clear_span,
     copy_span,
     lanes,
+    prefetch,
     tile_product_1,
     tile_product_2,
     transpose_tile,
@@ -36,6 +37,10 @@ from nn.reference.dense import DenseCache
 FEW_ROWS = 128
 DEPTH = 256  # terms that a tile sums at a time
 COLUMNS = 512  # of w or dw in one task
+FAR_BYTES = 8 * 2**20  # of weights, from which on they come from memory each time
+FAR_DEPTH = 128  # as DEPTH, of these: a block of COLUMNS columns stays in the L2 cache
+AHEAD = 4  # rows that are fetched before they are needed
+LINE = 64  # bytes of a cache line
 TASKS = 16  # wanted at least, so that several threads have work
 BLOCK = 128  # inputs in one task of the backward pass, where that makes enough tasks
 
@@ -60,8 +65,53 @@ def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth,
                 copy_span(c, c0 + i * c_row, edge, e0 + i * nr, width)
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _near_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
+    """Adds the terms k to k + depth to columns left to right of ``to``: w is read where it lies, once for each tile."""
+    for j in range(left, right, nr):
+        width = min(nr, right - j)
+        b, b0, b_k = w, k * outputs + j, outputs
+        if width < nr:  # the last columns, filled up with zeros
+            b, b0, b_k = own, 0, nr
+            clear_span(own, 0, own, 0, depth * nr)
+            for kk in range(depth):
+                copy_span(own, kk * nr, w, (k + kk) * outputs + j, width)
+        for m in range(0, n, TILE_ROWS):
+            _tile(x, m * x_row + k, x_row, 1, min(TILE_ROWS, n - m), b, b0, b_k, width, nr,
+                  to, t0 + m * outputs + j, outputs, depth, True, own, DEPTH * nr)  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _far_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
+    """The same of weights that come from memory: they are read row by row and once, and copied into panels.
+
+    The processor does not see by itself that the next row will be read, far away as it is; it has to be told.
+    """
+    panel, x_near = FAR_DEPTH * nr + PAD, FAR_DEPTH + PAD
+    x0 = COLUMNS // nr * panel  # behind the panels: a block of x, then a tile
+    edge = x0 + (n + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS * x_near
+    for kk in range(depth):
+        for j in range(left, right, nr):
+            b0, b_from, width = (
+                (j - left) // nr * panel + kk * nr,
+                (k + kk) * outputs + j,
+                min(nr, right - j),
+            )
+            for line in range(0, nr, LINE // w.itemsize):
+                prefetch(w, b_from + AHEAD * outputs + line)
+            copy_span(own, b0, w, b_from, width)
+            if width < nr:
+                clear_span(own, b0 + width, w, 0, nr - width)
+    for m in range(n):
+        copy_span(own, x0 + m * x_near, x, m * x_row + k, depth)
+    for j in range(left, right, nr):
+        for m in range(0, n, TILE_ROWS):
+            _tile(own, x0 + m * x_near, x_near, 1, min(TILE_ROWS, n - m), own, (j - left) // nr * panel, nr,
+                  min(nr, right - j), nr, to, t0 + m * outputs + j, outputs, depth, True, own, edge)  # fmt: skip
+
+
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
+def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, far, y, sums, space):
     """y = bias + the first share of the sum over inputs; the others go to ``sums`` (shares - 1, N, O)."""
     shares = (inputs + share - 1) // share
     stripes = (outputs + COLUMNS - 1) // COLUMNS
@@ -75,21 +125,22 @@ def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
                 copy_span(to, t0 + m * outputs + left, bias, left, right - left)
             else:
                 clear_span(to, t0 + m * outputs + left, to, 0, right - left)
-        for k in range(part * share, end, DEPTH):
-            depth = min(DEPTH, end - k)
-            for j in range(left, right, nr):
-                width = min(nr, right - j)
-                b, b0, b_k = w, k * outputs + j, outputs
-                if width < nr:  # the last columns, filled up with zeros
-                    b, b0, b_k = own, 0, nr
-                    clear_span(own, 0, own, 0, depth * nr)
-                    for kk in range(depth):
-                        copy_span(own, kk * nr, w, (k + kk) * outputs + j, width)
-                for m in range(0, n, TILE_ROWS):
-                    at = t0 + m * outputs + j
-                    height = min(TILE_ROWS, n - m)
-                    _tile(x, m * x_row + k, x_row, 1, height, b, b0, b_k, width, nr,
-                          to, at, outputs, depth, True, own, DEPTH * nr)  # fmt: skip
+        if far:
+            for k in range(part * share, end, FAR_DEPTH):
+                _far_block(x, x_row, w, k, min(FAR_DEPTH, end - k), n, left, right, outputs, nr,
+                           to, t0, own)  # fmt: skip
+        else:
+            for k in range(part * share, end, DEPTH):
+                _near_block(x, x_row, w, k, min(DEPTH, end - k), n, left, right, outputs, nr,
+                            to, t0, own)  # fmt: skip
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def _add_shares(sums, n, outputs, y):
+    """y (N, O) += each of ``sums`` (shares - 1, N, O), in their order."""
+    for m in prange(n):
+        for at in range(m * outputs, sums.size, n * outputs):
+            add_span(y, m * outputs, sums, at, outputs)
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
@@ -222,10 +273,16 @@ def dense_forward(
     shares = -(-inputs // share)
     sums = memory.scratch((shares - 1, n, outputs), x.dtype).reshape(-1)
     rows, x_row = _whole_tiles(x)
-    space = scratch((DEPTH + TILE_ROWS) * nr, x.dtype)
-    _forward(rows, x_row, _flat(w), bias, n, inputs, outputs, share, nr, y.reshape(-1), sums, space)
-    for part in sums.reshape(shares - 1, n, outputs):
-        y += part
+    far, numbers = w.nbytes >= FAR_BYTES, (DEPTH + TILE_ROWS) * nr
+    if far:
+        wide, tall = COLUMNS // nr, -(-n // TILE_ROWS) * TILE_ROWS
+        numbers = wide * (FAR_DEPTH * nr + PAD) + tall * (FAR_DEPTH + PAD) + TILE_ROWS * nr
+    space = scratch(numbers, x.dtype)
+    _forward(
+        rows, x_row, _flat(w), bias, n, inputs, outputs, share, nr, far, y.reshape(-1), sums, space
+    )
+    if shares > 1:
+        _add_shares(sums, n, outputs, y.reshape(-1))
     return y, DenseCache(x, w)
 
 

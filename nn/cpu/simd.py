@@ -472,6 +472,22 @@ def column_activate(
 
 
 @intrinsic
+def prefetch(typingctx, a, a0) -> None:
+    """Has the cache line with a[a0] fetched, and does not wait for it; a0 may lie outside of ``a``."""
+
+    def codegen(context, builder, sig, args):
+        array = context.make_array(sig.args[0])(context, builder, args[0])
+        byte, lane = ir.IntType(8).as_pointer(), ir.IntType(32)
+        place = builder.bitcast(builder.gep(array.data, [args[1]]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, lane, lane, lane])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(fetch, [place, lane(0), lane(3), lane(1)])  # to read, into all caches, data
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp), codegen
+
+
+@intrinsic
 def stream_fence(typingctx) -> None:
     """What this thread has written past the caches is in memory before anything that it writes after this."""
 
