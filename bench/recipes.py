@@ -63,7 +63,8 @@ POINTS = 5  # of the curve
 class Variant:
     """why: one line for the table. changes: of the recipe `base`. code: its width. change: what else is done to the
     trainer before its first step. twins: B's training pictures show the very same as A's. still: pictures lie as in a
-    demo (STILL_FROM of the studio); else they are turned, zoomed and moved in every step."""
+    demo (STILL_FROM of the studio); else they are turned, zoomed and moved in every step. even: training pictures are
+    drawn evenly, as in a demo (swap.studio.even); else independently."""
 
     name: str
     why: str
@@ -73,6 +74,7 @@ class Variant:
     change: Callable[[Trainer], None] | None = None
     twins: bool = False
     still: bool = False
+    even: bool = False
 
 
 ALONE = {"round_trips": 0.0, "match": 0.0, "soften": 0.0}
@@ -88,7 +90,9 @@ VARIANTS = {
         Variant("round trips", "standardise, and faces that go over and come back", {"match": 0.0, "soften": 0.0}),
         Variant("sharp", "standardise, round trips and match", {"soften": 0.0}),
         Variant("softened", "the above, and every picture softened for the encoder"),
-        Variant("alike", "the above, and pictures that lie still: the recipe `alike` in the studio", still=True),
+        Variant("still", "the above, and pictures that lie still in the end", still=True),
+        Variant("alike", "the above, and pictures drawn evenly: the recipe `alike` in the studio",
+                still=True, even=True),
         Variant("match x 5", "five times the strength of matching", {"match": 0.05}),
         Variant("latentface", "the recipe for recordings: standardise, jitter", base="latentface"),
         Variant("jitter", "brightness, contrast and tint of the input varied, as for recordings",
@@ -118,9 +122,9 @@ VARIANTS = {
 
 def run(variant: Variant, family: str, pair: tuple[str, str], seed: int, steps: int) -> dict:
     """Trains one variant; what was measured along the way."""
-    sets, test = pictures(family, pair, seed)
+    sets, test = pictures(family, pair, seed, variant.even)
     if variant.twins:
-        same = Rendered(family, *pair, PICTURES[family], seed).training_params("a")
+        same = draws(family, PICTURES[family], 4 * seed)
         sets = sets | {"b": face_set(family, pair[1], same, STORED)}
     recipe = replace(for_studio(RECIPES[variant.base], family), **variant.changes)
     if not variant.still:
@@ -152,10 +156,19 @@ def measured_at(steps: int) -> set[int]:
 
 
 @lru_cache(1)
-def pictures(family: str, pair: tuple[str, str], seed: int) -> tuple[dict[str, FaceSet], Pairs]:
-    """The training sets and the test pictures of a seed; all variants of a seed use the same."""
+def pictures(
+    family: str, pair: tuple[str, str], seed: int, even: bool = False
+) -> tuple[dict[str, FaceSet], Pairs]:
+    """The training sets, drawn independently or evenly, and the test pictures of a seed; all variants of a seed use the
+    same."""
     rendered = Rendered(family, *pair, PICTURES[family], seed)
-    sets = rendered.training(STORED, lambda *_: None)
+    if even:
+        sets = rendered.training(STORED, lambda *_: None)
+    else:
+        params = (draws(family, PICTURES[family], 4 * seed + i) for i in range(2))
+        sets = {
+            s: face_set(family, x, p, STORED) for s, x, p in zip("ab", pair, params, strict=True)
+        }
     return sets, rendered.test(STORED, lambda *_: None, TEST)
 
 
@@ -182,9 +195,7 @@ def best_baselines(sets: dict[str, FaceSet], test: Pairs) -> dict[str, dict[str,
 def plain_curve(steps: int, every: int) -> None:
     """The network and the method of 2017 with Adam at 4e-4 on the heads of the demo: what its losses do not say.
     Without its match of colours, which would change what A looks like, and so the truth."""
-    rendered = Rendered("heads", *PAIRS["heads"], PICTURES["heads"], 0)
-    sets = rendered.training(STORED, lambda *_: None)
-    test = rendered.test(STORED, lambda *_: None, TEST)
+    sets, test = pictures("heads", PAIRS["heads"], 0)
     recipe, curve = replace(RECIPES["2017"], learning_rate=4e-4, colour_match=False), Curve()
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(Path(folder), sets, CropDefinition(), get_preset("lite"), recipe)

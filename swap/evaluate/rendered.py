@@ -16,7 +16,7 @@ from swap.errors import UserError
 from swap.evaluate.truth import Pairs, Training
 from swap.faces.align import CropDefinition
 from swap.model import FACE_SIZE
-from swap.studio.family import check_subject, draws, face_set, faces, get_family
+from swap.studio.family import check_subject, draws, even_draws, face_set, faces, get_family
 from swap.studio.live import LiveFaces
 
 SIDES = ("a", "b")
@@ -50,7 +50,7 @@ class Rendered:
 
     def training_params(self, side: str) -> list[Any]:
         """What the training pictures of a side show."""
-        return draws(self.family, self.count, 4 * self.seed + SIDES.index(side))
+        return even_draws(self.family, self.count, 4 * self.seed + SIDES.index(side))
 
     def training(self, size: int, progress: Progress, *, live: bool = False) -> dict[str, FaceSet]:
         """The training sets of both sides, stored crops of side ``size``; live: replaced as training goes on."""

@@ -24,6 +24,7 @@ import numpy as np
 from swap.data import FaceSet
 from swap.errors import UserError
 from swap.faces.align import CropDefinition, crop_matrix
+from swap.studio.even import CANDIDATES, MOST, best_of_several
 
 FAMILIES = {"heads": "a person's head", "fruit": "a fruit", "flags": "a flag in the wind"}
 PAIRS = {"heads": ("a", "b"), "fruit": ("apple", "kiwi"), "flags": ("australia", "usa")}
@@ -120,6 +121,16 @@ def draws(family: str, count: int, seed: int, first: int = 0) -> list[Any]:
     """``count`` independent draws of a family's parameters, from number ``first`` on."""
     draw = get_family(family).draw
     return [draw(seed, first + i) for i in range(count)]
+
+
+def even_draws(family: str, count: int, seed: int) -> list[Any]:
+    """``count`` draws of a family's parameters, chosen so that together they are spread evenly (swap.studio.even)."""
+    each = max(1, min(MOST, CANDIDATES // count)) if count else 1
+    return (
+        best_of_several(draws(family, count * each, seed), count)
+        if each > 1
+        else draws(family, count, seed)
+    )
 
 
 def face_set(
