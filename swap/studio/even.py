@@ -6,7 +6,8 @@ the usual, so both sides' usual differ by some degrees, and a swap is off by tha
 
 So each picture is the best of several draws: the one after which the sums, over all pictures so far, of each parameter,
 of every product of two and of every square times another are nearest to what they are on average (herding: Y. Chen, M.
-Welling and A. Smola, Super-samples from kernel herding, 2010, with these functions for a kernel).
+Welling and A. Smola, Super-samples from kernel herding, 2010, with these functions for a kernel). In float64, so that
+no machine's rounding makes another choice.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def best_of_several(candidates: Sequence[Any], count: int) -> list[Any]:
     """``count`` of the candidates, equal dataclasses of numbers, each out of its share of them, in their order."""
     each = len(candidates) // count
     functions = _functions(_table(candidates[: count * each]))
-    sums, chosen = np.zeros(functions.shape[1], np.float32), []
+    sums, chosen = np.zeros(functions.shape[1]), []
     squares = (functions**2).sum(1)
     for first in range(0, count * each, each):
         here = slice(first, first + each)
@@ -57,7 +58,7 @@ def _table(params: Sequence[Any]) -> np.ndarray:
 
 
 def _functions(table: np.ndarray) -> np.ndarray:
-    """(F, K) float32 of mean 0: the parameters, their products, and squares times another, weighted."""
+    """(F, K) of mean 0: the parameters, their products, and squares times another, weighted."""
     d = table.shape[1]
     i, j = np.triu_indices(d)
     a, b = np.nonzero(~np.eye(d, dtype=bool))
@@ -68,5 +69,5 @@ def _functions(table: np.ndarray) -> np.ndarray:
         (THIRD, (table[:, a] ** 2 - 1) * table[:, b]),
     ):
         centred = values - values.mean(0)
-        parts.append((np.sqrt(weight) * centred / (centred.std(0) + 1e-12)).astype(np.float32))
+        parts.append(np.sqrt(weight) * centred / (centred.std(0) + 1e-12))
     return np.concatenate(parts, 1)

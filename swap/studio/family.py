@@ -15,6 +15,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -125,12 +126,14 @@ def draws(family: str, count: int, seed: int, first: int = 0) -> list[Any]:
 
 def even_draws(family: str, count: int, seed: int) -> list[Any]:
     """``count`` draws of a family's parameters, chosen so that together they are spread evenly (swap.studio.even)."""
-    each = max(1, min(MOST, CANDIDATES // count)) if count else 1
-    return (
-        best_of_several(draws(family, count * each, seed), count)
-        if each > 1
-        else draws(family, count, seed)
-    )
+    return list(_even_draws(family, count, seed))
+
+
+@lru_cache(maxsize=4)
+def _even_draws(family: str, count: int, seed: int) -> tuple[Any, ...]:
+    each = max(1, min(MOST, CANDIDATES // max(count, 1)))
+    found = draws(family, count * each, seed)
+    return tuple(best_of_several(found, count) if each > 1 and count else found)
 
 
 def face_set(
