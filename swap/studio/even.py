@@ -16,15 +16,9 @@ from typing import Any
 
 import numpy as np
 
-MOST, CANDIDATES = (
-    24,
-    12_000,
-)  # draws for each picture, at most; and in all, where that leaves any choice
-UNSEEN = (
-    "x",
-    "y",
-    "scale",
-)  # where a subject stands in the frame, which an aligned face does not show
+MOST = 24  # draws for each picture
+CANDIDATES = 12_000  # draws in all, where that leaves any choice
+UNSEEN = ("x", "y", "scale")  # where a subject stands in the frame: an aligned face hides it
 MEAN, PRODUCT, THIRD = 3.0, 1.0, 0.4  # how much each kind of sum counts
 
 
