@@ -49,7 +49,7 @@ from swap.faces.align import CropDefinition
 from swap.files import write_bytes_atomic
 from swap.model import FACE_SIZE, get_preset
 from swap.recipe import RECIPES
-from swap.studio.family import PAIRS, PICTURES, draws, face_set, faces
+from swap.studio.family import PAIRS, PICTURES, draws, even_draws, face_set, faces
 from swap.train import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "recipes.json"
@@ -209,11 +209,9 @@ def plain_curve(steps: int, every: int) -> None:
 
 def controls(seed: int, steps: int) -> dict[str, Any]:
     """Two autoencoders trained apart whose decoders are exchanged; and a head against a fruit."""
-    sets, test = pictures("heads", PAIRS["heads"], seed)
-    recipe, preset = (
-        replace(for_studio(RECIPES["alike"], "heads"), **ALONE),
-        get_preset(PRESET),
-    )
+    sets, test = pictures("heads", PAIRS["heads"], seed, even=True)
+    recipe = replace(for_studio(RECIPES["alike"], "heads"), **ALONE)
+    preset = get_preset(PRESET)
     models = {}
     with tempfile.TemporaryDirectory() as folder:
         for i, side in enumerate("ab"):
@@ -237,8 +235,8 @@ def controls(seed: int, steps: int) -> dict[str, Any]:
 def head_against_fruit(seed: int, steps: int) -> dict[str, Any]:
     """A head becomes an apple: what both families' parameters have in common (the turn, the light) is the truth."""
     params = {
-        "a": draws("heads", PICTURES["heads"], 4 * seed),
-        "b": draws("fruit", PICTURES["heads"], 4 * seed + 1),
+        "a": even_draws("heads", PICTURES["heads"], 4 * seed),
+        "b": even_draws("fruit", PICTURES["heads"], 4 * seed + 1),
     }
     subjects = {"a": ("heads", "a"), "b": ("fruit", "apple")}
     sets = {s: face_set(*subjects[s], params[s], STORED) for s in "ab"}
