@@ -39,7 +39,7 @@ class _Block:
 
     __slots__ = ("__array_interface__", "raw", "waiting")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
         _asked[size] = next(_clock)
         try:
             self.raw = _idle[size].pop()
@@ -48,8 +48,8 @@ class _Block:
         self.waiting = _idle[size]
         address = self.raw.__array_interface__["data"][0]  # .ctypes.data is ten times slower
         self.__array_interface__: dict[str, Any] = {
-            "shape": (size,),
-            "typestr": "|u1",
+            "shape": shape,
+            "typestr": dtype.str,
             "data": (address + -address % ALIGNMENT, False),
             "version": 3,
         }
@@ -81,7 +81,7 @@ def empty(shape: int | tuple[int, ...], dtype: np.dtype | type, beside: Any = No
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST:
         return np.empty(shape, dtype)
-    return np.asarray(_Block(size)).view(dtype).reshape(shape)
+    return np.asarray(_Block(size, shape, dtype))
 
 
 class _Slab(threading.local):
@@ -136,15 +136,15 @@ def scratch(shape: int | tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
 
     Where the memory is too small yet, the array gets some of its own, and it is enlarged when the last frame ends.
     """
-    if not _slab.frames:
+    slab = _slab
+    if not slab.frames:
         raise RuntimeError("scratch memory was asked for outside of memory.frame()")
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
     dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    begin = _slab.taken
-    _slab.taken = end = begin + size + -size % ALIGNMENT
-    if end > _slab.most:
-        _slab.most = end
-    if end > _slab.memory.size:
+    size = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
+    begin = slab.taken
+    slab.taken = end = begin + size + -size % ALIGNMENT
+    if end > slab.most:
+        slab.most = end
+    if end > slab.memory.size:
         return empty(shape, dtype)
-    return _slab.memory[begin : begin + size].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, slab.memory, begin)

@@ -26,6 +26,7 @@ from nn.cpu.simd import (
     add_span,
     clear_span,
     copy_span,
+    copy_vector,
     lanes,
     prefetch,
     tile_product_1,
@@ -37,7 +38,7 @@ from nn.reference.dense import DenseCache
 FEW_ROWS = 128
 DEPTH = 256  # terms that a tile sums at a time
 COLUMNS = 512  # of w or dw in one task
-FAR_BYTES = 8 * 2**20  # of weights, from which on they come from memory each time
+FAR_BYTES = 2 * 2**20  # of weights: so many are not in the L2 cache any more when they are needed again
 FAR_DEPTH = 128  # as DEPTH, of these: a block of COLUMNS columns stays in the L2 cache
 AHEAD = 4  # rows that are fetched before they are needed
 LINE = 64  # bytes of a cache line
@@ -90,18 +91,20 @@ def _far_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
     panel, x_near = FAR_DEPTH * nr + PAD, FAR_DEPTH + PAD
     x0 = COLUMNS // nr * panel  # behind the panels: a block of x, then a tile
     edge = x0 + (n + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS * x_near
+    lane = VECTOR_BYTES // w.itemsize
     for kk in range(depth):
+        row = (k + kk) * outputs
+        for at in range(row + left, row + right, LINE // w.itemsize):
+            prefetch(w, at + AHEAD * outputs)
         for j in range(left, right, nr):
-            b0, b_from, width = (
-                (j - left) // nr * panel + kk * nr,
-                (k + kk) * outputs + j,
-                min(nr, right - j),
-            )
-            for line in range(0, nr, LINE // w.itemsize):
-                prefetch(w, b_from + AHEAD * outputs + line)
-            copy_span(own, b0, w, b_from, width)
+            b0, width = (j - left) // nr * panel + kk * nr, right - j
             if width < nr:
+                copy_span(own, b0, w, row + j, width)
                 clear_span(own, b0 + width, w, 0, nr - width)
+            else:
+                copy_vector(own, b0, w, row + j)
+                if nr > lane:
+                    copy_vector(own, b0 + lane, w, row + j + lane)
     for m in range(n):
         copy_span(own, x0 + m * x_near, x, m * x_row + k, depth)
     for j in range(left, right, nr):
