@@ -38,7 +38,7 @@ from nn.reference.dense import DenseCache
 FEW_ROWS = 128
 DEPTH = 256  # terms that a tile sums at a time
 COLUMNS = 512  # of w or dw in one task
-FAR_BYTES = 2 * 2**20  # of weights: so many are not in the L2 cache any more when they are needed again
+FAR_BYTES = 2 * 2**20  # of weights, which an L2 cache does not keep until the next step
 FAR_DEPTH = 128  # as DEPTH, of these: a block of COLUMNS columns stays in the L2 cache
 AHEAD = 4  # rows that are fetched before they are needed
 LINE = 64  # bytes of a cache line
