@@ -4,7 +4,8 @@
 
 numpy, import nn       a process that imports it and ends; nn counts over numpy
 cold                   from the start of the process to the end of the first training step, with an empty cache of
-                       compiled kernels (a folder of its own: the machine's cache stays as it is); once
+                       compiled kernels (a folder of its own: the machine's cache stays as it is), with the second
+                       process that `swap train` then has compile the way back (swap/ahead.py); once
 warm                   the same with a full cache, which is what every later start has
 
 Processes of their own, asked in turn; medians.
@@ -25,7 +26,10 @@ from bench.arguments import count, file_to_write, preset_name
 STEP = """
 import sys
 from bench.step import our_step
-our_step(sys.argv[1], 16)()
+from swap.ahead import compiling_ahead
+from swap.model import PRESETS
+with compiling_ahead(PRESETS[sys.argv[1]], 16):
+    our_step(sys.argv[1], 16)()
 """
 
 

@@ -158,6 +158,7 @@ def train_run(
     trainer: "Trainer", budget: Budget, console: Console, chores: Sequence[Chore] = ()
 ) -> bool:
     """Trains until the budget is spent; False where Ctrl-C ended it before. Shows speed, losses and time left."""
+    from swap.ahead import compiling_ahead
     from swap.memory import check_memory
 
     say = partial(console.print, soft_wrap=True)
@@ -177,7 +178,8 @@ def train_run(
         TimeRemainingColumn(),
     )
     limited = budget.steps is not None or budget.seconds is not None
-    with StopRequest() as stop, Progress(*columns, console=console) as progress:
+    ahead = compiling_ahead(trainer.preset, trainer.batch_size, wanted=trainer.device == "cpu")
+    with ahead, StopRequest() as stop, Progress(*columns, console=console) as progress:
         # A fine scale for the bar; without a limit it only pulses.
         task = progress.add_task(
             "",
