@@ -26,7 +26,6 @@ from nn.cpu.simd import (
     add_span,
     clear_span,
     copy_span,
-    copy_vector,
     lanes,
     prefetch,
     tile_product_1,
@@ -102,9 +101,9 @@ def _far_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
                 copy_span(own, b0, w, row + j, width)
                 clear_span(own, b0 + width, w, 0, nr - width)
             else:
-                copy_vector(own, b0, w, row + j)
+                copy_span(own, b0, w, row + j, lane)  # a known length: no call, a load and a store
                 if nr > lane:
-                    copy_vector(own, b0 + lane, w, row + j + lane)
+                    copy_span(own, b0 + lane, w, row + j + lane, lane)
     for m in range(n):
         copy_span(own, x0 + m * x_near, x, m * x_row + k, depth)
     for j in range(left, right, nr):

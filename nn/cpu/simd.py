@@ -472,34 +472,6 @@ def column_activate(
 
 
 @intrinsic
-def copy_vector(typingctx, dst, d0, src, s0) -> None:
-    """dst[d0:] = src[s0:], as many numbers as a vector register holds."""
-    if not (isinstance(dst, types.Array) and dst.dtype == src.dtype):
-        return None
-
-    def codegen(context, builder, sig, args):
-        number_bytes = sig.args[0].dtype.bitwidth // 8
-        vector = ir.VectorType(
-            context.get_value_type(sig.args[0].dtype), VECTOR_BYTES // number_bytes
-        ).as_pointer()
-        to, source = (
-            builder.bitcast(
-                builder.gep(
-                    context.make_array(sig.args[i])(context, builder, args[i]).data, [args[i + 1]]
-                ),
-                vector,
-            )
-            for i in (0, 2)
-        )
-        value = builder.load(source)
-        value.align = number_bytes
-        builder.store(value, to).align = number_bytes
-        return context.get_dummy_value()
-
-    return types.void(dst, types.intp, src, types.intp), codegen
-
-
-@intrinsic
 def prefetch(typingctx, a, a0) -> None:
     """Has the cache line with a[a0] fetched, and does not wait for it; a0 may lie outside of ``a``."""
 
