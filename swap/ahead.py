@@ -7,6 +7,7 @@ anyway. So nothing depends on the second process: it may fail, be killed, or com
     python -m swap.ahead PRESET BATCH      what the second process runs
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -17,13 +18,15 @@ from pathlib import Path
 import numpy as np
 
 import nn
+from nn.layer import Cache, Saved
 from nn.layers.conv_block import ConvBlock, fuse
+from nn.reference.conv import Conv2dCache
+from nn.reference.conv_block import ConvBlockCache
+from nn.reference.dense import DenseCache
 from swap.memory import available_memory
 from swap.model import FACE_SIZE, PRESETS, Preset, SwapModel
 
-MEMORY = (
-    3 * 2**30
-)  # bytes, at least, that must be there; the second process takes less than one of them
+MEMORY = 3 * 2**30  # bytes that must be there; the second process takes less than one of them
 SMALL = {name: preset for name, preset in PRESETS.items() if name != "original"}
 
 
@@ -79,45 +82,48 @@ def compile_way_back(preset: Preset, batch_size: int) -> None:
     First those that share no kernel with the way there, which the other process is compiling at the same time.
     """
     model = SwapModel(preset)
-    arena = nn.Arena(model.named_parameters())
-    nn.Adam(arena, 1e-3).step()
-    shape, passes = (2 * batch_size, FACE_SIZE, FACE_SIZE, 3), []
+    nn.Adam(nn.Arena(model.named_parameters()), 1e-3).step()
+    shape, early, late = (2 * batch_size, FACE_SIZE, FACE_SIZE, 3), [], []
     for network in (model.encoder, model.decoders["a"]):
-        for i, layer in enumerate(fuse([layer for _, layer in network.layers])):
-            out = layer.out_shape(shape)
-            first = network is model.encoder and i == 0
-            passes.append((isinstance(layer, ConvBlock) and not first, layer, shape, out, first))
-            shape = out
+        for layer in fuse([layer for _, layer in network.layers]):
+            first = not early  # the encoder's; its input is no layer's output
+            shared = isinstance(layer, ConvBlock) and not first
+            (late if shared else early).append((layer, shape, not first))
+            shape = layer.out_shape(shape)
         shape = (batch_size, *shape[1:])  # a decoder sees its own side only
-    for _, layer, shape, out, first in sorted(passes, key=lambda p: p[0]):
-        _backward(layer, shape, out, need_dx=not first)
+    for layer, shape, need_dx in early + late:
+        dy, x = np.zeros(layer.out_shape(shape), np.float32), np.zeros(shape, np.float32)
+        saved = _saved(layer, x, dy)
+        if saved is not None:
+            layer.backward(dy, Cache(dy.shape, dy.dtype, saved), need_dx=need_dx)
 
 
-def _backward(
-    layer: nn.Layer, shape: tuple[int, ...], out: tuple[int, ...], *, need_dx: bool
-) -> None:
-    """The backward pass of a layer with weights, with a cache that no forward pass made."""
-    from nn.cpu import conv2d_backward, conv_block_backward, dense_backward
-    from nn.reference.conv import Conv2dCache
-    from nn.reference.conv_block import ConvBlockCache
-    from nn.reference.dense import DenseCache
-
-    if not isinstance(layer, ConvBlock | nn.Conv2d | nn.Dense):
-        return
-    x, y = np.zeros(shape, np.float32), np.zeros(out, np.float32)
+def _saved(layer: nn.Layer, x: np.ndarray, y: np.ndarray) -> Saved | None:
+    """What the forward pass of a layer with weights would have kept; None for a layer that has none."""
     if isinstance(layer, nn.Dense):
-        w, b, cache = layer.weight, layer.bias, DenseCache(x, layer.weight.value)
-        dense_backward(y, cache, w.grad, b.grad, need_dx=need_dx)
-        return
+        return DenseCache(x, layer.weight.value)
+    if not isinstance(layer, ConvBlock | nn.Conv2d):
+        return None
     conv = layer.conv if isinstance(layer, ConvBlock) else layer
-    w, b = conv.weight, conv.bias
-    cache = Conv2dCache(x, w.value, conv.stride, conv.pads(*shape[1:3]), conv.precision)
-    if isinstance(layer, ConvBlock):
-        cache = ConvBlockCache(*cache, y, layer.negative_slope, layer.factor)
-        conv_block_backward(y, cache, w.grad, b.grad, need_dx=need_dx)
-    else:
-        conv2d_backward(y, cache, w.grad, b.grad, need_dx=need_dx)
+    pads = conv.pads(*x.shape[1:3])
+    cache = Conv2dCache(x, conv.weight.value, conv.stride, pads, conv.precision)
+    if conv is layer:
+        return cache
+    return ConvBlockCache(*cache, y, layer.negative_slope, layer.factor)
+
+
+def main(argv: list[str]) -> None:
+    """See the top of this file; ends with 2 where the arguments are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m swap.ahead", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("preset", choices=list(SMALL))
+    parser.add_argument("batch", type=int, help="faces a side")
+    options = parser.parse_args(argv)
+    if options.batch < 1:
+        parser.error(f"batch must be at least 1, not {options.batch}")
+    compile_way_back(SMALL[options.preset], options.batch)
 
 
 if __name__ == "__main__":
-    compile_way_back(PRESETS[sys.argv[1]], int(sys.argv[2]))
+    main(sys.argv[1:])
