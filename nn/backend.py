@@ -11,6 +11,7 @@ libraries of the backends it uses.
 ``auto`` is ``gpu`` where CuPy and a card that is new enough are there, and ``cpu`` otherwise.
 """
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -37,6 +38,7 @@ class OutOfMemory(DeviceError):
     """The GPU's memory is full."""
 
 
+@functools.cache
 def get_backend(name: str) -> ModuleType:
     """The package of backend ``name``; ValueError for an unknown name, with the known ones."""
     if name not in KNOWN:

@@ -16,6 +16,7 @@ fewer numbers to gather or scatter is taken: patches of the side with the fewer 
 What stands behind the convolution, its bias, activation and shuffle, is done by the same kernels: ``ends.py``.
 """
 
+import functools
 from collections.abc import Callable
 from types import ModuleType
 
@@ -30,6 +31,9 @@ from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 WINOGRAD_TILES = 16  # from so many tiles on
 SCATTER_GAIN = 2  # scattering takes over where it moves so many times fewer numbers than gathering
+KEPT = 4096  # choices of a way that are remembered: they follow from the shapes alone
+
+Way = Callable[..., None]
 
 
 def conv2d_forward(
@@ -73,26 +77,12 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
     if y.size == 0:
         return
     n, height, width, _ = y.shape
-    k, r = w.shape[3], finish.factor
-    shape = (n, height // r, width // r, k)
-    ways = (way for way in (winograd, phases) if _is_fast(shape, w, stride, precision, way))
-    way = next(ways, None)
-    shuffles = r == 1 or (
-        way is not None and finish.in_runs()
-    )  # whether the kernel does that itself
+    r = finish.factor
+    shape = (n, height // r, width // r, w.shape[3])
+    way = _forward_way(shape, w.shape, stride, padding, precision, w.dtype)
+    shuffles = r == 1 or (way in SHUFFLING and finish.in_runs())  # whether the kernel does it itself
     z = y if shuffles else memory.scratch(shape, y.dtype)
-    if way is not None:
-        way.convolve(x, w, finish if shuffles else finish._replace(factor=1), z, padding)
-    elif precision != "exact" and lines.fits(w.shape, shape, stride, y.dtype):
-        lines.forward(x, w, finish, z, stride, padding)
-    elif narrow := _narrow(w.shape, shape, stride, y.dtype):
-        narrow(x, w, finish, z, stride, padding)
-    elif _turns(w.shape, stride, padding) and k * SCATTER_GAIN <= w.shape[2]:
-        im2col.spread(x, _turned(w), z, stride, _around(w.shape, padding))
-        z += finish.bias
-        finish.activate(z)
-    else:
-        im2col.convolve(x, w, finish, z, stride, padding)
+    way(x, w, finish if shuffles else finish._replace(factor=1), z, stride, padding)
     if not shuffles:
         shuffle(z, y, r)
 
@@ -103,58 +93,165 @@ def run_backward(
 ) -> np.ndarray | None:
     """Adds to dw (KH, KW, C, K) and to the bias gradient; returns dx (N, H, W, C), or None if it is not needed."""
     x, w, stride, padding, precision = cache
-    c, k = w.shape[2:]
     if upstream.dy.size == 0:
         return np.zeros_like(x) if need_dx else None
     dx = memory.empty(x.shape, x.dtype) if need_dx else None
-    turns = _turns(w.shape, stride, padding)
-    if _is_fast(upstream.shape, w, stride, precision, phases):
-        phases.backward(x, w, upstream, dw, dx, padding)
+    kind = w.shape, stride, padding, precision, w.dtype
+    both = _way_of_both(upstream.shape, *kind, need_dx)
+    if both is not None:
+        both(x, w, upstream, dw, dx, padding)
         return dx
-    fast = _is_fast(upstream.shape, w, stride, precision, winograd)
-    if fast and (turns or not need_dx):
-        winograd.backward(x, w, upstream, dw, dx, padding)
-        return dx
-    lined = (
-        not fast
-        and precision != "exact"
-        and lines.fits_weights(w.shape, upstream.shape, stride, w.dtype)
-    )
-    few = not fast and not lined and direct.fits_weights(w.shape, upstream.dy.dtype)
-    summed = upstream.is_plain() and (
-        lined or (few and direct.sums_bias(w.shape))
-    )  # db along with dw
+    way, sums_bias = _weights_way(upstream.shape, *kind)
+    summed = sums_bias and upstream.is_plain()  # db along with dw
     dy = _before(upstream._replace(db=None) if summed else upstream)
-    if fast:
-        winograd.backward(x, w, Upstream(dy, dy, dy.dtype.type(1), 1, None), dw, None, padding)
-    elif lined:
-        lines.weights(x, dy, dw, stride, padding, upstream.db if summed else None)
-    elif few:
-        direct.weights(x, dy, dw, stride, padding, upstream.db if summed else None)
-    elif dots.fits_weights(w.shape):
-        dots.weights(x, dy, dw, stride, padding)
-    elif turns and k < c:
-        turned = np.zeros((*w.shape[:2], k, c), dy.dtype)
-        im2col.correlate(dy, x, turned, stride, _around(w.shape, padding))
-        dw += _turned(turned)
-    else:
-        im2col.correlate(x, dy, dw, stride, padding)
-    if not need_dx:
-        return None
-    nothing = Finish.make(None, c, dy.dtype)
-    if (
-        turns
-        and precision != "exact"
-        and lines.fits((*w.shape[:2], k, c), x.shape, stride, dy.dtype)
-    ):
-        lines.forward(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
-    elif turns and (narrow := _narrow((*w.shape[:2], k, c), x.shape, stride, dy.dtype)):
-        narrow(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
-    elif turns and k < c * SCATTER_GAIN:
-        im2col.convolve(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
-    else:
-        im2col.spread(dy, w, dx, stride, padding)
+    way(x, dy, dw, stride, padding, upstream.db if summed else None)
+    if dx is not None:
+        _input_way(x.shape, *kind)(dy, w, dx, stride, padding)
     return dx
+
+
+@functools.lru_cache(KEPT)
+def _forward_way(
+    y_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    precision: str,
+    dtype: np.dtype,
+) -> Way:
+    """f(x, w, finish, y, stride, padding) for y (N, OH, OW, K)."""
+    for way in (winograd, phases):
+        if _is_fast(way, y_shape, w_shape, stride, precision, dtype):
+            return way.convolve
+    if precision != "exact" and lines.fits(w_shape, y_shape, stride, dtype):
+        return lines.forward
+    if narrow := _narrow(w_shape, y_shape, stride, dtype):
+        return narrow
+    if _turns(w_shape, stride, padding) and w_shape[3] * SCATTER_GAIN <= w_shape[2]:
+        return _scatter
+    return im2col.convolve
+
+
+@functools.lru_cache(KEPT)
+def _way_of_both(
+    y_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    precision: str,
+    dtype: np.dtype,
+    need_dx: bool,
+) -> Way | None:
+    """f(x, w, upstream, dw, dx, padding), which takes dw and dx together; None where they are made one by one."""
+    if _is_fast(phases, y_shape, w_shape, stride, precision, dtype):
+        return phases.backward
+    turns = not need_dx or _turns(w_shape, stride, padding)
+    if turns and _is_fast(winograd, y_shape, w_shape, stride, precision, dtype):
+        return winograd.backward
+    return None
+
+
+@functools.lru_cache(KEPT)
+def _weights_way(
+    y_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    precision: str,
+    dtype: np.dtype,
+) -> tuple[Way, bool]:
+    """f(x, dy, dw, stride, padding, db), and whether it can take db along; if not, it is given None for it."""
+    if _is_fast(winograd, y_shape, w_shape, stride, precision, dtype):
+        return _winograd_weights, False
+    if precision != "exact" and lines.fits_weights(w_shape, y_shape, stride, dtype):
+        return lines.weights, True
+    if direct.fits_weights(w_shape, dtype):
+        return direct.weights, direct.sums_bias(w_shape)
+    if dots.fits_weights(w_shape):
+        return dots.weights, False
+    if _turns(w_shape, stride, padding) and w_shape[3] < w_shape[2]:
+        return _correlate_turned, False
+    return im2col.correlate, False
+
+
+@functools.lru_cache(KEPT)
+def _input_way(
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    precision: str,
+    dtype: np.dtype,
+) -> Way:
+    """f(dy, w, dx, stride, padding) for dx (N, H, W, C)."""
+    if not _turns(w_shape, stride, padding):
+        return im2col.spread
+    kh, kw, c, k = w_shape
+    turned = (kh, kw, k, c)
+    if precision != "exact" and lines.fits(turned, x_shape, stride, dtype):
+        return functools.partial(_convolve_back, lines.forward)
+    if narrow := _narrow(turned, x_shape, stride, dtype):
+        return functools.partial(_convolve_back, narrow)
+    if k < c * SCATTER_GAIN:
+        return functools.partial(_convolve_back, im2col.convolve)
+    return im2col.spread
+
+
+SHUFFLING = (winograd.convolve, phases.convolve)
+
+
+def _scatter(
+    x: np.ndarray,
+    w: np.ndarray,
+    finish: Finish,
+    y: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
+    """The forward pass of a convolution that turns: each number of x is spread over the places that see it."""
+    im2col.spread(x, _turned(w), y, stride, _around(w.shape, padding))
+    y += finish.bias
+    finish.activate(y)
+
+
+def _winograd_weights(
+    x: np.ndarray,
+    dy: np.ndarray,
+    dw: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    db: None,
+) -> None:
+    """dw by Winograd's way, where dx has to be made by another."""
+    winograd.backward(x, dw, Upstream(dy, dy, dy.dtype.type(1), 1, None), dw, None, padding)
+
+
+def _correlate_turned(
+    x: np.ndarray,
+    dy: np.ndarray,
+    dw: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    db: None,
+) -> None:
+    """dw from patches of dy, where dy has the fewer channels."""
+    kh, kw, c, k = dw.shape
+    turned = np.zeros((kh, kw, k, c), dy.dtype)
+    im2col.correlate(dy, x, turned, stride, _around(dw.shape, padding))
+    dw += _turned(turned)
+
+
+def _convolve_back(
+    way: Way,
+    dy: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
+    """dx as the convolution that it is where the kernel turns."""
+    nothing = Finish.make(None, w.shape[2], dy.dtype)
+    way(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
 
 
 def _before(upstream: Upstream) -> np.ndarray:
@@ -168,7 +265,7 @@ def _before(upstream: Upstream) -> np.ndarray:
 
 def _narrow(
     w_shape: tuple[int, ...], y_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype
-) -> Callable[..., None] | None:
+) -> Way | None:
     """The way of convolving with a kernel (KH, KW, C, K) of few channels on one side; None where none fits."""
     c, k = w_shape[2:]
     band = direct.fits_few_outputs(w_shape, y_shape, stride, dtype)
@@ -182,11 +279,12 @@ def _narrow(
 
 
 def _is_fast(
+    way: ModuleType,
     y_shape: tuple[int, ...],
-    w: np.ndarray,
+    w_shape: tuple[int, ...],
     stride: tuple[int, int],
     precision: str,
-    way: ModuleType,
+    dtype: np.dtype,
 ) -> bool:
     """Whether Winograd's way is taken: where it fits, is allowed, and has enough whole tiles to pay.
 
@@ -195,7 +293,7 @@ def _is_fast(
     n, oh, ow, _ = y_shape
     tiles = n * -(-oh // winograd.TILE) * -(-ow // winograd.TILE)
     pays = tiles >= WINOGRAD_TILES and n * oh * ow >= tiles * winograd.TILE**2 // 2
-    return precision != "exact" and pays and way.fits(w.shape, stride, w.dtype)
+    return precision != "exact" and pays and way.fits(w_shape, stride, dtype)
 
 
 def _turns(

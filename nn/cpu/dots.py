@@ -223,6 +223,7 @@ def weights(
     dw: np.ndarray,
     stride: tuple[int, int],
     padding: tuple[int, int, int, int],
+    db: None = None,
 ) -> None:
     """dw (KH, KW, C, K) += the gradient of the weights, from x (N, H, W, C) and dy (N, OH, OW, K)."""
     n, oh, ow, k = dy.shape

@@ -11,7 +11,7 @@ blocks and the number of threads, so results do not depend on them.
 """
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange
+from numba import config, get_num_threads, get_thread_id, njit, prange
 
 from nn import memory
 from nn.cpu.simd import (
@@ -30,6 +30,8 @@ from nn.cpu.simd import (
 DEPTH = 256
 ROWS = 16 * TILE_ROWS
 PAD = 16  # numbers between the rows of a block, so that they do not all fall into one cache set
+
+THREADS = config.NUMBA_NUM_THREADS  # the most that there can be: pages that no thread touches cost nothing
 
 
 def panel_width(columns: int, dtype: np.dtype) -> int:
@@ -50,8 +52,8 @@ def block_rows(rows: int) -> int:
 
 
 def scratch(numbers: int, dtype: np.dtype) -> np.ndarray:
-    """(threads, numbers): a working space for each thread, until the end of the frame."""
-    return memory.scratch((get_num_threads(), numbers), dtype)
+    """(THREADS, numbers): a working space for each thread, until the end of the frame."""
+    return memory.scratch((THREADS, numbers), dtype)
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")

@@ -311,6 +311,7 @@ def correlate(
     dw: np.ndarray,
     stride: tuple[int, int],
     padding: tuple[int, int, int, int],
+    db: None = None,
 ) -> None:
     """dw (KH, KW, C, K) += patches of x (N, H, W, C), transposed, times dy (N, OH, OW, K)."""
     _, oh, ow, k = dy.shape

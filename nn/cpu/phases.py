@@ -16,6 +16,7 @@ B dV Bᵀ, which overlap by two pixels, are added up. (As a convolution of its o
 larger than dy and need half as many tiles again.)
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -244,8 +245,10 @@ def _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw):
                             )
 
 
+@functools.cache
 def _there(kh: int, kw: int, c: int) -> np.ndarray:
-    """(36, 2, 2): the channels of all four phases that are there at each point: from, to; from, to."""
+    """(36, 2, 2): the channels of all four phases that are there at each point: from, to; from, to. Not to be written
+    to."""
     out = np.zeros((POINTS, 2, 2), np.int64)
     for point in range(POINTS):
         tall, wide = kh == 6 or point // SEEN < SEEN - 1, kw == 6 or point % SEEN < SEEN - 1
@@ -287,8 +290,13 @@ def _multiplier_back(w: np.ndarray, tiles: int | None) -> Callable[..., None]:
 
 
 def convolve(
-    x: np.ndarray, w: np.ndarray, finish: Finish, y: np.ndarray, padding: tuple[int, int, int, int]
-) -> None:  # fmt: skip
+    x: np.ndarray,
+    w: np.ndarray,
+    finish: Finish,
+    y: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
     """y = x (N, H, W, C) convolved with w (KH, KW, C, K) at stride 2, finished: (N, OH R, OW R, K / R²)."""
     n, k, c, (top, _, left, _) = y.shape[0], w.shape[3], x.shape[3], padding
     oh, ow = y.shape[1] // finish.factor, y.shape[2] // finish.factor

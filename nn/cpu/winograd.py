@@ -29,6 +29,7 @@ not exact, because G divides. float64 therefore always takes the direct way, and
 Sources: Winograd 1980; Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -399,8 +400,13 @@ def matrices(numbers: int, dtype: np.dtype) -> np.ndarray:
 
 
 def convolve(
-    x: np.ndarray, w: np.ndarray, finish: Finish, y: np.ndarray, padding: tuple[int, int, int, int]
-) -> None:  # fmt: skip
+    x: np.ndarray,
+    w: np.ndarray,
+    finish: Finish,
+    y: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> None:
     """y = x (N, H, W, C) convolved with w (3, 3, C, K), finished: (N, OH R, OW R, K / R²).
 
     Where x ends, zeros go on, to the right and below as far as the padding and whole tiles of y want them.
@@ -483,19 +489,24 @@ def backward(
     dy = upstream.picture(TILE * th, TILE * tw)
     some = pictures_at_once(n, th * tw, c, k, x.dtype)
     room = whole_tiles(some * th * tw)
+    nr = panel_width(k, x.dtype)
+    rows, (top, _, left, _) = weight_rows(c, -(-k // nr)), padding
     with memory.frame():
         v, d = matrices(room * c, x.dtype), matrices(room * k, x.dtype)
-        corners, (top, _, left, _) = corners_of(c, 1, x.dtype), padding
+        corners = corners_of(c, 1, x.dtype)
+        work = scratch(POINTS * (rows * nr + PAD), x.dtype)
         for x_, dy_, count in groups(n, some, x.reshape(-1), dy):
+            tiles = count * th * tw
             transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 1, v, step, corners)
             transform_gradient(dy_, count, th, tw, k, d, step)
-            add_weight_gradient(v, d, dw.reshape(-1), count * th * tw, c, k)
+            _weight_gradient(v, d, dw.reshape(-1), tiles, c, k, nr, rows, step, work)
     if dx is None:
         return
     turned = memory.scratch((3, 3, k, c), w.dtype)
     exchange_sides(np.ascontiguousarray(w).reshape(-1), 9, c, k, turned.reshape(-1), step, True)
     dy = dy.reshape(n, TILE * th, TILE * tw, k)
-    convolve(dy, turned, Finish.make(None, c, x.dtype), dx, tuple(2 - p for p in padding))
+    around = tuple(2 - p for p in padding)
+    convolve(dy, turned, Finish.make(None, c, x.dtype), dx, (1, 1), around)
 
 
 def pictures_at_once(n: int, tiles: int, c: int, k: int, dtype: np.dtype) -> int:
@@ -512,9 +523,17 @@ def pictures_at_once(n: int, tiles: int, c: int, k: int, dtype: np.dtype) -> int
 
 def groups(n: int, some: int, *arrays: np.ndarray) -> Iterator[tuple[Any, ...]]:
     """Views of ``some`` pictures after another of flat arrays of ``n`` pictures, and how many they are."""
+    if some == n:
+        yield *arrays, n
+        return
+    sizes = [a.size // n for a in arrays]
     for first in range(0, n, some):
         count = min(some, n - first)
-        yield *(a[a.size // n * first : a.size // n * (first + count)] for a in arrays), count
+        parts = [
+            a[size * first : size * (first + count)]
+            for a, size in zip(arrays, sizes, strict=True)
+        ]
+        yield *parts, count
 
 
 def weight_rows(c: int, columns: int) -> int:
@@ -523,16 +542,6 @@ def weight_rows(c: int, columns: int) -> int:
     while rows > NEAR_ROWS and -(-c // rows) * columns < get_num_threads():
         rows //= 2
     return rows
-
-
-def add_weight_gradient(
-    v: np.ndarray, d: np.ndarray, dw: np.ndarray, tiles: int, c: int, k: int
-) -> None:
-    """dw (3, 3, C, K) += Gᵀ dU G from V (36, C / L, T, L) and D (36, K / L, T, L), all flat."""
-    nr, step = panel_width(k, v.dtype), lanes(v.dtype)
-    rows = weight_rows(c, -(-k // nr))
-    work = scratch(POINTS * (rows * nr + PAD), v.dtype)
-    _weight_gradient(v, d, dw, tiles, c, k, nr, rows, step, work)
 
 
 def multiplier(w: np.ndarray, c: int, k: int, tiles: int | None) -> Callable[..., None]:
@@ -550,6 +559,7 @@ def multiplier(w: np.ndarray, c: int, k: int, tiles: int | None) -> Callable[...
     return lambda v, m, t: products(v, u, m, t, c, k, nr, deep, wide, ROWS)
 
 
+@functools.cache
 def everywhere(size: int) -> np.ndarray:
-    """(36, 2, 2): all channels at all points."""
+    """(36, 2, 2): all channels at all points. Not to be written to."""
     return np.tile(np.array([[0, size], [0, 0]]), (POINTS, 1, 1))
