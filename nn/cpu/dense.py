@@ -12,6 +12,7 @@ has a sum of its own, and they are added in order. Shares and blocks follow from
 not depend on the number of threads. With more rows, packing the weights is cheap beside the product: ``multiply``.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -36,8 +37,8 @@ from nn.reference.dense import DenseCache
 
 FEW_ROWS = 128
 DEPTH = 256  # terms that a tile sums at a time
-COLUMNS = 512  # of w or dw in one task
-FAR_BYTES = 2 * 2**20  # of weights, which an L2 cache does not keep until the next step
+COLUMNS = 512  # of w or dw in one task, at most
+FAR_BYTES = 8 * 2**20  # of weights, which the caches do not keep
 FAR_DEPTH = 128  # as DEPTH, of these: a block of COLUMNS columns stays in the L2 cache
 AHEAD = 4  # rows that are fetched before they are needed
 LINE = 64  # bytes of a cache line
@@ -66,6 +67,15 @@ def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _copy_row(to, t0, source, s0, nr):
+    """to[t0:] = source[s0:], the numbers of a panel's row: of a known length, so that no function is called for it."""
+    lane = VECTOR_BYTES // to.itemsize
+    copy_span(to, t0, source, s0, lane)
+    if nr > lane:
+        copy_span(to, t0 + lane, source, s0 + lane, lane)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _near_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
     """Adds the terms k to k + depth to columns left to right of ``to``: w is read where it lies, once for each tile."""
     for j in range(left, right, nr):
@@ -90,7 +100,6 @@ def _far_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
     panel, x_near = FAR_DEPTH * nr + PAD, FAR_DEPTH + PAD
     x0 = COLUMNS // nr * panel  # behind the panels: a block of x, then a tile
     edge = x0 + (n + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS * x_near
-    lane = VECTOR_BYTES // w.itemsize
     for kk in range(depth):
         row = (k + kk) * outputs
         for at in range(row + left, row + right, LINE // w.itemsize):
@@ -101,9 +110,7 @@ def _far_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
                 copy_span(own, b0, w, row + j, width)
                 clear_span(own, b0 + width, w, 0, nr - width)
             else:
-                copy_span(own, b0, w, row + j, lane)  # a known length: no call, a load and a store
-                if nr > lane:
-                    copy_span(own, b0 + lane, w, row + j + lane, lane)
+                _copy_row(own, b0, w, row + j, nr)
     for m in range(n):
         copy_span(own, x0 + m * x_near, x, m * x_row + k, depth)
     for j in range(left, right, nr):
@@ -113,13 +120,13 @@ def _far_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, far, y, sums, space):
+def _forward(x, x_row, w, bias, n, inputs, outputs, share, columns, nr, far, y, sums, space):
     """y = bias + the first share of the sum over inputs; the others go to ``sums`` (shares - 1, N, O)."""
     shares = (inputs + share - 1) // share
-    stripes = (outputs + COLUMNS - 1) // COLUMNS
+    stripes = (outputs + columns - 1) // columns
     for task in prange(shares * stripes):
-        part, left = task // stripes, task % stripes * COLUMNS
-        right, end = min(outputs, left + COLUMNS), min(inputs, (part + 1) * share)
+        part, left = task // stripes, task % stripes * columns
+        right, end = min(outputs, left + columns), min(inputs, (part + 1) * share)
         own = space[get_thread_id()]
         to, t0 = (y, 0) if part == 0 else (sums, (part - 1) * n * outputs)
         for m in range(n):
@@ -170,7 +177,8 @@ def _prepare(dy, n, outputs, straight, wide, turned, tall, count, db, space):
                 panel = m // tall * tall * outputs + m % tall
                 for o in range(left, left + width, count):
                     if m + count <= n and o + count <= outputs:
-                        transpose_tile(dy, m * outputs + o, outputs, turned, panel + o * tall, tall)
+                        source = (task * n + m) * wide + o - left
+                        transpose_tile(straight, source, wide, turned, panel + o * tall, tall)
                     else:
                         for oo in range(o, min(o + count, outputs)):
                             clear_span(turned, panel + oo * tall, dy, 0, count)
@@ -267,25 +275,38 @@ def dense_forward(
         y[...] = 0 if b is None else b
     if y.size == 0 or inputs == 0:
         return y, DenseCache(x, w)
-    nr = panel_width(outputs, x.dtype)
-    # A share is long beside the rows, or its own sum would cost more than its weights.
-    wanted = -(-TASKS * COLUMNS // max(outputs, COLUMNS))
-    share = max(-(-inputs // wanted), 8 * n, DEPTH)
-    share = -(-share // DEPTH) * DEPTH
+    far = w.nbytes >= FAR_BYTES
+    nr, share, columns, numbers = _blocks(n, inputs, outputs, x.dtype, far)
     shares = -(-inputs // share)
-    sums = memory.scratch((shares - 1, n, outputs), x.dtype).reshape(-1)
+    sums = memory.scratch((shares - 1) * n * outputs, x.dtype)
     rows, x_row = _whole_tiles(x)
-    far, numbers = w.nbytes >= FAR_BYTES, (DEPTH + TILE_ROWS) * nr
-    if far:
-        wide, tall = COLUMNS // nr, -(-n // TILE_ROWS) * TILE_ROWS
-        numbers = wide * (FAR_DEPTH * nr + PAD) + tall * (FAR_DEPTH + PAD) + TILE_ROWS * nr
     space = scratch(numbers, x.dtype)
     _forward(
-        rows, x_row, _flat(w), bias, n, inputs, outputs, share, nr, far, y.reshape(-1), sums, space
-    )
+        rows, x_row, _flat(w), bias, n, inputs, outputs, share, columns, nr, far, y.reshape(-1), sums, space
+    )  # fmt: skip
     if shares > 1:
         _add_shares(sums, n, outputs, y.reshape(-1))
     return y, DenseCache(x, w)
+
+
+@functools.lru_cache(4096)
+def _blocks(
+    n: int, inputs: int, outputs: int, dtype: np.dtype, far: bool
+) -> tuple[int, int, int, int]:
+    """Of the forward pass: NR, the inputs of a share, the columns of a task, the numbers of a thread's space."""
+    nr = panel_width(outputs, dtype)
+    columns = COLUMNS
+    if not far:
+        columns = min(COLUMNS, -(-outputs // (TASKS * nr)) * nr)
+    # A share is long beside the rows, or its own sum would cost more than its weights.
+    wanted = -(-TASKS // -(-outputs // columns))
+    share = max(-(-inputs // wanted), 8 * n, DEPTH)
+    share = -(-share // DEPTH) * DEPTH
+    numbers = (DEPTH + TILE_ROWS) * nr
+    if far:
+        wide, tall = COLUMNS // nr, -(-n // TILE_ROWS) * TILE_ROWS
+        numbers = wide * (FAR_DEPTH * nr + PAD) + tall * (FAR_DEPTH + PAD) + TILE_ROWS * nr
+    return nr, share, columns, numbers
 
 
 @memory.framed
@@ -316,15 +337,11 @@ def dense_backward(
             multiply(dy, w, dx, transpose_b=True, accumulate=False)
         return dx
     count = lanes(dy.dtype)
-    wide, tall = panel_width(outputs, dy.dtype), panel_width(n, dy.dtype)
+    wide, tall, rows, numbers = _blocks_back(n, inputs, outputs, dy.dtype)
     none = np.empty(0, dy.dtype)
-    tiles = math.lcm(TILE_ROWS, count)  # whole tiles, and whole squares to turn
-    rows = tiles * min(max(1, inputs // (TASKS * tiles)), max(1, BLOCK // tiles))
     straight = panels(n, outputs, dy.dtype)
     turned = panels(outputs, n, dy.dtype) if need_dx else none
-    space = scratch(
-        max(rows * n + TILE_ROWS * wide, rows * tall + TILE_ROWS * DEPTH, wide), dy.dtype
-    )
+    space = scratch(numbers, dy.dtype)
     flat = dy.reshape(-1)
     _prepare(
         flat, n, outputs, straight, wide, turned, tall, count, none if db is None else db, space
@@ -334,3 +351,12 @@ def dense_backward(
         rows, dw.reshape(-1), none if dx is None else dx.reshape(-1), space,
     )  # fmt: skip
     return dx
+
+
+@functools.lru_cache(4096)
+def _blocks_back(n: int, inputs: int, outputs: int, dtype: np.dtype) -> tuple[int, int, int, int]:
+    """Of the backward pass: NR of dy's panels and of dyᵀ's, the inputs of a task, the numbers of a thread's space."""
+    wide, tall = panel_width(outputs, dtype), panel_width(n, dtype)
+    tiles = math.lcm(TILE_ROWS, lanes(dtype))  # whole tiles, and whole squares to turn
+    rows = tiles * min(max(1, inputs // (TASKS * tiles)), max(1, BLOCK // tiles))
+    return wide, tall, rows, max(rows * n + TILE_ROWS * wide, rows * tall + TILE_ROWS * DEPTH, wide)
