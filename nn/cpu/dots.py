@@ -125,6 +125,24 @@ def _forward(
                     q += DOT_PLACES
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pack(w, kh, seen, k, vectors, lane, packed, bias, tiled):
+    """packed (groups, KH, vectors, 3, L): w (KH, KW C, K) by output, zeros behind its rows and outputs.
+
+    tiled: the bias of each number of a tile of places, where that is stored at once, or of one place.
+    """
+    packed[:] = 0
+    for i in range(kh):
+        for at in range(seen):
+            to = (i * vectors + at // lane) * DOT_OUTPUTS * lane + at % lane
+            for j in range(k):
+                group = j // DOT_OUTPUTS * kh * vectors * DOT_OUTPUTS * lane
+                packed[group + to + j % DOT_OUTPUTS * lane] = w[(i * seen + at) * k + j]
+    tiled[:] = 0
+    for i in range(DOT_PLACES * k if k == DOT_OUTPUTS else k):
+        tiled[i] = bias[i % k]
+
+
 def forward(
     x: np.ndarray,
     w: np.ndarray,
@@ -138,21 +156,18 @@ def forward(
     kh, kw, c, _ = w.shape
     lane = lanes(x.dtype)
     wp, vectors, groups = (ow - 1) * stride[1] + kw, -(-kw * c // lane), -(-k // DOT_OUTPUTS)
-    packed = np.zeros((groups * DOT_OUTPUTS, kh, vectors * lane), x.dtype)
-    packed[:k, :, : kw * c] = w.reshape(kh, kw * c, k).transpose(2, 0, 1)
-    packed = packed.reshape(groups, DOT_OUTPUTS, kh, vectors, lane).transpose(0, 2, 3, 1, 4)
+    packed = memory.scratch(groups * DOT_OUTPUTS * kh * vectors * lane, x.dtype)
     # A tile is written in whole vectors, and read from any place on.
     numbers = (-(-DOT_PLACES * DOT_OUTPUTS // lane) + 1) * lane
-    tiled = np.zeros(numbers, x.dtype)
-    repeats = DOT_PLACES if k == DOT_OUTPUTS else 1
-    tiled[: k * repeats] = np.tile(finish.bias, repeats)
+    tiled = memory.scratch(numbers, x.dtype)
+    _pack(np.ascontiguousarray(w).reshape(-1), kh, kw * c, k, vectors, lane, packed, finish.bias, tiled)
     block = min(
         _rows(wp * c * x.itemsize, oh, kh, stride[0]),
         max(LEAST_ROWS, -(-n * oh // (2 * get_num_threads()))),
     )
     work = scratch(_work_size(block, kh, stride[0], wp * c, lane), x.dtype)
     _forward(
-        x.reshape(-1), *x.shape, np.ascontiguousarray(packed).reshape(-1), vectors, tiled, y.reshape(-1), oh, ow, k, kh,
+        x.reshape(-1), *x.shape, packed, vectors, tiled, y.reshape(-1), oh, ow, k, kh,
         *stride, padding[0], padding[2], wp, block, work, scratch(numbers, x.dtype),
     )  # fmt: skip
     finish.activate(y)

@@ -18,10 +18,8 @@ import numpy as np
 from numba import njit, prange
 
 from nn import memory
+from nn.cpu.rows import CHUNKS, add_chunks
 from nn.cpu.simd import clear_span, lanes, slope_span
-
-CHUNKS = 32  # of the bias gradient's sum: fixed, so that its order does not depend on the number of threads
-
 
 class Finish(NamedTuple):
     """What is done to z before it is stored."""
@@ -77,13 +75,12 @@ class Upstream(NamedTuple):
         """dz in a picture (N, height, width, K), zeros to the right and below, flat; adds to db. To be asked once."""
         n, oh, ow, k = self.shape
         out = memory.scratch(n * height * width * k, self.dy.dtype)
-        partial = memory.scratch((CHUNKS, k), self.dy.dtype)
+        partial = memory.scratch(CHUNKS * k, self.dy.dtype)
+        db = partial[:0] if self.db is None else self.db
         _picture(
             self.dy.reshape(-1), self.y.reshape(-1), self.slope, self.factor, n, oh, ow, k,
-            out, height, width, partial.reshape(-1),
+            out, height, width, partial, db,
         )  # fmt: skip
-        if self.db is not None:
-            np.add(self.db, partial.sum(axis=0), out=self.db)
         return out
 
     def plain(self) -> np.ndarray:
@@ -92,7 +89,7 @@ class Upstream(NamedTuple):
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _picture(dy, y, slope, factor, n, h, w, k, out, hp, wp, partial):
+def _picture(dy, y, slope, factor, n, h, w, k, out, hp, wp, partial, db):
     lines = n * hp
     share = (lines + CHUNKS - 1) // CHUNKS
     run = k // factor
@@ -112,3 +109,4 @@ def _picture(dy, y, slope, factor, n, h, w, k, out, hp, wp, partial):
                         partial, chunk * k + part * run, run,
                     )  # fmt: skip
             clear_span(out, at + w * k, out, 0, (wp - w) * k)
+    add_chunks(partial, k, db)

@@ -8,18 +8,26 @@ from nn.cpu.simd import add_span, clear_span
 CHUNKS = 32  # fixed, so that the order of the sum does not depend on the number of threads
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_chunks(partial: np.ndarray, columns: int, out: np.ndarray) -> None:
+    """out (K) += the sum of ``partial`` (CHUNKS, K), flat, which is written to; an empty ``out`` is not wanted."""
+    if out.size > 0:
+        for chunk in range(1, CHUNKS):
+            add_span(partial, 0, partial, chunk * columns, columns)
+        add_span(out, 0, partial, 0, columns)
+
+
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _partial_sums(flat, rows, columns, partial):
+def _add_column_sums(flat, rows, columns, partial, out):
     share = (rows + CHUNKS - 1) // CHUNKS
     for chunk in prange(CHUNKS):
         clear_span(partial, chunk * columns, flat, 0, columns)
         for m in range(chunk * share, min(rows, (chunk + 1) * share)):
             add_span(partial, chunk * columns, flat, m * columns, columns)
+    add_chunks(partial, columns, out)
 
 
 def add_column_sums(y: np.ndarray, out: np.ndarray) -> None:
     """out (K) += the sum of y (M, K) over its rows; y is contiguous."""
     rows, columns = y.shape
-    partial = np.empty((CHUNKS, columns), y.dtype)
-    _partial_sums(y.reshape(-1), rows, columns, partial.reshape(-1))
-    out += partial.sum(axis=0)
+    _add_column_sums(y.reshape(-1), rows, columns, np.empty(CHUNKS * columns, y.dtype), out)
