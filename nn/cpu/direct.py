@@ -295,6 +295,24 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
                 line, q = line + 1, 0
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_band(w, kh, seen, c, k, group, nr, band, bias, tiled):
+    """band (KH, (KW + G - 1) C, NR): w (KH, KW C, K) once for each of a group's G places, a place further on.
+
+    tiled: the bias of a group.
+    """
+    band[:] = 0
+    tiled[:] = 0
+    for g in range(group):
+        for i in range(kh):
+            for at in range(seen):
+                to = ((i * (seen + (group - 1) * c)) + g * c + at) * nr + g * k
+                for j in range(k):
+                    band[to + j] = w[(i * seen + at) * k + j]
+        for j in range(k):
+            tiled[g * k + j] = bias[j]
+
+
 def few_outputs(
     x: np.ndarray,
     w: np.ndarray,
@@ -308,16 +326,13 @@ def few_outputs(
     kh, kw, c, _ = w.shape
     nr, group = _band_width(k, x.dtype), _group(k, x.dtype)
     seen, groups = kw + group - 1, _groups(ow, kw, group)
-    band = np.zeros((kh, seen, c, nr), x.dtype)
-    for g in range(group):
-        band[:, g : g + kw, :, g * k : (g + 1) * k] = w
+    band, tiled = memory.scratch(kh * seen * c * nr, x.dtype), memory.scratch(2 * nr, x.dtype)
+    _fill_band(np.ascontiguousarray(w).reshape(-1), kh, kw * c, c, k, group, nr, band, finish.bias, tiled)
     hp, wp = oh + kh - 1, groups * group
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
-    tiled = np.zeros(2 * nr, x.dtype)
-    tiled[: group * k] = np.tile(finish.bias, group)
     tiles = scratch(2 * TILE_ROWS * nr + nr, x.dtype)
     _few_outputs(
-        xp, wp, hp, c, band.reshape(-1), nr, tiled, y.reshape(-1), n, oh, ow, k, kh, seen, group, groups, tiles,
+        xp, wp, hp, c, band, nr, tiled, y.reshape(-1), n, oh, ow, k, kh, seen, group, groups, tiles,
     )  # fmt: skip
     finish.activate(y)
 

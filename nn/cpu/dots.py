@@ -17,6 +17,8 @@ with its border is never written to memory. dx is the convolution of dy, which h
 turned: ``direct.py``.
 """
 
+import functools
+
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
@@ -27,6 +29,7 @@ from nn.cpu.simd import (
     DOT_OUTPUTS,
     DOT_PLACES,
     VECTOR_BYTES,
+    add_span,
     clear_span,
     copy_span,
     dot_tile,
@@ -232,6 +235,19 @@ def _weights(
                             v += 3
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_parts(partial, size, kh, seen, k, line, slots, dw):
+    """dw (KH, KW C, K) += all of ``partial``, whose first part is written to."""
+    for at in range(size, partial.size, size):
+        add_span(partial, 0, partial, at, size)
+    rows = size // (kh * line)
+    for i in range(kh):
+        for j in range(k):
+            at = (i * rows + slots[j]) * line
+            for s in range(seen):
+                dw[(i * seen + s) * k + j] += partial[at + s]
+
+
 def weights(
     x: np.ndarray,
     dy: np.ndarray,
@@ -250,17 +266,14 @@ def weights(
     tasks = n * -(-oh // block)
     share = -(-tasks // PARTS)
     slots = _slots(k)
-    groups = slots[-1] // DOT_OUTPUTS + 1
-    partial = memory.scratch(
-        (-(-tasks // share), kh, groups * DOT_OUTPUTS, vectors * lane), x.dtype
-    )
+    size = kh * (int(slots[-1]) // DOT_OUTPUTS + 1) * DOT_OUTPUTS * vectors * lane
+    partial = memory.scratch(-(-tasks // share) * size, x.dtype)
     work = scratch(_work_size(block, kh, stride[0], wp * c, lane), x.dtype)
     _weights(
         x.reshape(-1), *x.shape, dy.reshape(-1), oh, ow, k, kh, *stride, padding[0], padding[2], wp, vectors, block,
-        share, partial.reshape(-1), partial[0].size, work,
+        share, partial, size, work,
     )  # fmt: skip
-    total = partial.sum(axis=0)[:, slots, : kw * c]
-    dw += total.reshape(kh, k, kw, c).transpose(0, 2, 3, 1)
+    _add_parts(partial, size, kh, kw * c, k, vectors * lane, slots, dw.reshape(-1))
 
 
 def _rows(line: int, oh: int, kh: int, sh: int) -> int:
@@ -282,10 +295,11 @@ def _whole_tiles(vectors: int) -> int:
     return vectors + (0 if rest == 0 else (3 if rest <= 3 else 5) - rest)
 
 
-def _slots(k: int) -> list[int]:
+@functools.cache
+def _slots(k: int) -> np.ndarray:
     """Where output 0 .. K - 1 lies among the rows of ``_weights``' groups."""
     if k < DOT_OUTPUTS:
-        return [DOT_OUTPUTS * j for j in range(k)]
+        return np.array([DOT_OUTPUTS * j for j in range(k)])
     whole = k // DOT_OUTPUTS * DOT_OUTPUTS
     behind = range(whole, k)  # in the last group, which ends with output K - 1
-    return [*range(whole), *(whole + DOT_OUTPUTS - k + j for j in behind)]
+    return np.array([*range(whole), *(whole + DOT_OUTPUTS - k + j for j in behind)])
