@@ -60,7 +60,7 @@ SEEN = TILE + 2
 POINTS = SEEN * SEEN
 FEW_TILES = 64  # up to so many, the weights are the larger side
 CACHED = 448 * 1024  # bytes of a thread's working set that stays in its L2 cache
-AT_ONCE = 4 * 2**20  # bytes of both transforms of the pictures that are taken together
+AT_ONCE = 2 * 2**20  # bytes of both transforms of the pictures that are taken together
 WEIGHT_ROWS = 64  # channels of a block of dU, at most
 
 
