@@ -80,7 +80,9 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
     r = finish.factor
     shape = (n, height // r, width // r, w.shape[3])
     way = _forward_way(shape, w.shape, stride, padding, precision, w.dtype)
-    shuffles = r == 1 or (way in SHUFFLING and finish.in_runs())  # whether the kernel does it itself
+    shuffles = r == 1 or (
+        way in SHUFFLING and finish.in_runs()
+    )  # whether the kernel does it itself
     z = y if shuffles else memory.scratch(shape, y.dtype)
     way(x, w, finish if shuffles else finish._replace(factor=1), z, stride, padding)
     if not shuffles:

@@ -36,11 +36,9 @@ from nn.cpu.simd import (
 from nn.reference.dense import DenseCache
 
 FEW_ROWS = 128
-DEPTH = 256  # terms that a tile sums at a time
-COLUMNS = 512  # of w or dw in one task, at most
-FAR_BYTES = 8 * 2**20  # of weights, which the caches do not keep
-FAR_DEPTH = 128  # as DEPTH, of these: a block of COLUMNS columns stays in the L2 cache
-AHEAD = 4  # rows that are fetched before they are needed
+DEPTH = 256  # terms that a tile of the backward pass sums at a time
+ROWS = 64  # of w in a block of the forward pass: while one is multiplied, the next is fetched
+COLUMNS = 512  # of w or dw in one task
 LINE = 64  # bytes of a cache line
 TASKS = 16  # wanted at least, so that several threads have work
 BLOCK = 128  # inputs in one task of the backward pass, where that makes enough tasks
@@ -67,17 +65,16 @@ def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _copy_row(to, t0, source, s0, nr):
-    """to[t0:] = source[s0:], the numbers of a panel's row: of a known length, so that no function is called for it."""
-    lane = VECTOR_BYTES // to.itemsize
-    copy_span(to, t0, source, s0, lane)
-    if nr > lane:
-        copy_span(to, t0 + lane, source, s0 + lane, lane)
+def _add_block(x, x_row, w, k, depth, end, n, left, right, outputs, nr, to, t0, own):
+    """Adds the terms k to k + depth to columns left to right of ``to``: w is read where it lies, once for each tile.
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _near_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
-    """Adds the terms k to k + depth to columns left to right of ``to``: w is read where it lies, once for each tile."""
+    Meanwhile the next block is fetched, up to row ``end``, row after row as it lies, some of it before each tile. A
+    tile reads a few numbers here and a few a row further on, which the processor does not foresee.
+    """
+    step = LINE // w.itemsize
+    tiles = ((right - left + nr - 1) // nr) * ((n + TILE_ROWS - 1) // TILE_ROWS)
+    row, column, last = k + depth, left, min(end, k + 2 * depth)
+    some = ((last - row) * ((right - left + step - 1) // step) + tiles - 1) // tiles
     for j in range(left, right, nr):
         width = min(nr, right - j)
         b, b0, b_k = w, k * outputs + j, outputs
@@ -87,46 +84,24 @@ def _near_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own)
             for kk in range(depth):
                 copy_span(own, kk * nr, w, (k + kk) * outputs + j, width)
         for m in range(0, n, TILE_ROWS):
+            for _ in range(some):
+                if row < last:
+                    prefetch(w, row * outputs + column)
+                    column += step
+                    if column >= right:
+                        row, column = row + 1, left
             _tile(x, m * x_row + k, x_row, 1, min(TILE_ROWS, n - m), b, b0, b_k, width, nr,
-                  to, t0 + m * outputs + j, outputs, depth, True, own, DEPTH * nr)  # fmt: skip
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _far_block(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own):
-    """The same of weights that come from memory: they are read row by row and once, and copied into panels.
-
-    The processor does not see by itself that the next row will be read, far away as it is; it has to be told.
-    """
-    panel, x_near = FAR_DEPTH * nr + PAD, FAR_DEPTH + PAD
-    x0 = COLUMNS // nr * panel  # behind the panels: a block of x, then a tile
-    edge = x0 + (n + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS * x_near
-    for kk in range(depth):
-        row = (k + kk) * outputs
-        for at in range(row + left, row + right, LINE // w.itemsize):
-            prefetch(w, at + AHEAD * outputs)
-        for j in range(left, right, nr):
-            b0, width = (j - left) // nr * panel + kk * nr, right - j
-            if width < nr:
-                copy_span(own, b0, w, row + j, width)
-                clear_span(own, b0 + width, w, 0, nr - width)
-            else:
-                _copy_row(own, b0, w, row + j, nr)
-    for m in range(n):
-        copy_span(own, x0 + m * x_near, x, m * x_row + k, depth)
-    for j in range(left, right, nr):
-        for m in range(0, n, TILE_ROWS):
-            _tile(own, x0 + m * x_near, x_near, 1, min(TILE_ROWS, n - m), own, (j - left) // nr * panel, nr,
-                  min(nr, right - j), nr, to, t0 + m * outputs + j, outputs, depth, True, own, edge)  # fmt: skip
+                  to, t0 + m * outputs + j, outputs, depth, True, own, ROWS * nr)  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _forward(x, x_row, w, bias, n, inputs, outputs, share, columns, nr, far, y, sums, space):
+def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
     """y = bias + the first share of the sum over inputs; the others go to ``sums`` (shares - 1, N, O)."""
     shares = (inputs + share - 1) // share
-    stripes = (outputs + columns - 1) // columns
+    stripes = (outputs + COLUMNS - 1) // COLUMNS
     for task in prange(shares * stripes):
-        part, left = task // stripes, task % stripes * columns
-        right, end = min(outputs, left + columns), min(inputs, (part + 1) * share)
+        part, left = task // stripes, task % stripes * COLUMNS
+        right, end = min(outputs, left + COLUMNS), min(inputs, (part + 1) * share)
         own = space[get_thread_id()]
         to, t0 = (y, 0) if part == 0 else (sums, (part - 1) * n * outputs)
         for m in range(n):
@@ -134,14 +109,9 @@ def _forward(x, x_row, w, bias, n, inputs, outputs, share, columns, nr, far, y, 
                 copy_span(to, t0 + m * outputs + left, bias, left, right - left)
             else:
                 clear_span(to, t0 + m * outputs + left, to, 0, right - left)
-        if far:
-            for k in range(part * share, end, FAR_DEPTH):
-                _far_block(x, x_row, w, k, min(FAR_DEPTH, end - k), n, left, right, outputs, nr,
-                           to, t0, own)  # fmt: skip
-        else:
-            for k in range(part * share, end, DEPTH):
-                _near_block(x, x_row, w, k, min(DEPTH, end - k), n, left, right, outputs, nr,
-                            to, t0, own)  # fmt: skip
+        for k in range(part * share, end, ROWS):
+            _add_block(x, x_row, w, k, min(ROWS, end - k), end, n, left, right, outputs, nr,
+                       to, t0, own)  # fmt: skip
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
@@ -275,38 +245,24 @@ def dense_forward(
         y[...] = 0 if b is None else b
     if y.size == 0 or inputs == 0:
         return y, DenseCache(x, w)
-    far = w.nbytes >= FAR_BYTES
-    nr, share, columns, numbers = _blocks(n, inputs, outputs, x.dtype, far)
+    nr, share = _blocks(n, inputs, outputs, x.dtype)
     shares = -(-inputs // share)
     sums = memory.scratch((shares - 1) * n * outputs, x.dtype)
     rows, x_row = _whole_tiles(x)
-    space = scratch(numbers, x.dtype)
-    _forward(
-        rows, x_row, _flat(w), bias, n, inputs, outputs, share, columns, nr, far, y.reshape(-1), sums, space
-    )  # fmt: skip
+    space = scratch((ROWS + TILE_ROWS) * nr, x.dtype)
+    _forward(rows, x_row, _flat(w), bias, n, inputs, outputs, share, nr, y.reshape(-1), sums, space)
     if shares > 1:
         _add_shares(sums, n, outputs, y.reshape(-1))
     return y, DenseCache(x, w)
 
 
 @functools.lru_cache(4096)
-def _blocks(
-    n: int, inputs: int, outputs: int, dtype: np.dtype, far: bool
-) -> tuple[int, int, int, int]:
-    """Of the forward pass: NR, the inputs of a share, the columns of a task, the numbers of a thread's space."""
-    nr = panel_width(outputs, dtype)
-    columns = COLUMNS
-    if not far:
-        columns = min(COLUMNS, -(-outputs // (TASKS * nr)) * nr)
+def _blocks(n: int, inputs: int, outputs: int, dtype: np.dtype) -> tuple[int, int]:
+    """Of the forward pass: NR, and the inputs of a share."""
+    wanted = -(-TASKS // -(-outputs // COLUMNS))
     # A share is long beside the rows, or its own sum would cost more than its weights.
-    wanted = -(-TASKS // -(-outputs // columns))
-    share = max(-(-inputs // wanted), 8 * n, DEPTH)
-    share = -(-share // DEPTH) * DEPTH
-    numbers = (DEPTH + TILE_ROWS) * nr
-    if far:
-        wide, tall = COLUMNS // nr, -(-n // TILE_ROWS) * TILE_ROWS
-        numbers = wide * (FAR_DEPTH * nr + PAD) + tall * (FAR_DEPTH + PAD) + TILE_ROWS * nr
-    return nr, share, columns, numbers
+    share = max(-(-inputs // wanted), 8 * n, ROWS)
+    return panel_width(outputs, dtype), -(-share // ROWS) * ROWS
 
 
 @memory.framed

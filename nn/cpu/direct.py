@@ -327,7 +327,9 @@ def few_outputs(
     nr, group = _band_width(k, x.dtype), _group(k, x.dtype)
     seen, groups = kw + group - 1, _groups(ow, kw, group)
     band, tiled = memory.scratch(kh * seen * c * nr, x.dtype), memory.scratch(2 * nr, x.dtype)
-    _fill_band(np.ascontiguousarray(w).reshape(-1), kh, kw * c, c, k, group, nr, band, finish.bias, tiled)
+    _fill_band(
+        np.ascontiguousarray(w).reshape(-1), kh, kw * c, c, k, group, nr, band, finish.bias, tiled
+    )
     hp, wp = oh + kh - 1, groups * group
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
     tiles = scratch(2 * TILE_ROWS * nr + nr, x.dtype)

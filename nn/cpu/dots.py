@@ -163,7 +163,17 @@ def forward(
     # A tile is written in whole vectors, and read from any place on.
     numbers = (-(-DOT_PLACES * DOT_OUTPUTS // lane) + 1) * lane
     tiled = memory.scratch(numbers, x.dtype)
-    _pack(np.ascontiguousarray(w).reshape(-1), kh, kw * c, k, vectors, lane, packed, finish.bias, tiled)
+    _pack(
+        np.ascontiguousarray(w).reshape(-1),
+        kh,
+        kw * c,
+        k,
+        vectors,
+        lane,
+        packed,
+        finish.bias,
+        tiled,
+    )
     block = min(
         _rows(wp * c * x.itemsize, oh, kh, stride[0]),
         max(LEAST_ROWS, -(-n * oh // (2 * get_num_threads()))),

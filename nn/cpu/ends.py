@@ -21,6 +21,7 @@ from nn import memory
 from nn.cpu.rows import CHUNKS, add_chunks
 from nn.cpu.simd import clear_span, lanes, slope_span
 
+
 class Finish(NamedTuple):
     """What is done to z before it is stored."""
 

@@ -31,7 +31,9 @@ DEPTH = 256
 ROWS = 16 * TILE_ROWS
 PAD = 16  # numbers between the rows of a block, so that they do not all fall into one cache set
 
-THREADS = config.NUMBA_NUM_THREADS  # the most that there can be: pages that no thread touches cost nothing
+THREADS = (
+    config.NUMBA_NUM_THREADS
+)  # the most that there can be: pages that no thread touches cost nothing
 
 
 def panel_width(columns: int, dtype: np.dtype) -> int:

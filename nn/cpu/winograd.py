@@ -530,8 +530,7 @@ def groups(n: int, some: int, *arrays: np.ndarray) -> Iterator[tuple[Any, ...]]:
     for first in range(0, n, some):
         count = min(some, n - first)
         parts = [
-            a[size * first : size * (first + count)]
-            for a, size in zip(arrays, sizes, strict=True)
+            a[size * first : size * (first + count)] for a, size in zip(arrays, sizes, strict=True)
         ]
         yield *parts, count
 
