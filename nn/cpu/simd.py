@@ -21,7 +21,7 @@ from collections.abc import Callable
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -35,6 +35,7 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
+LINE = 64  # bytes of a cache line
 FLOATS = VECTOR_BYTES // 4  # float32 numbers of a vector
 
 # AVX-512 has 32 registers: 8 x 2 accumulators leave room for two vectors of B and the broadcasts. AVX2 and
@@ -485,6 +486,13 @@ def prefetch(typingctx, a, a0) -> None:
         return context.get_dummy_value()
 
     return types.void(a, types.intp), codegen
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fetch_span(a, a0, count) -> None:
+    """Has a[a0] .. a[a0 + count - 1] fetched, which may lie outside of ``a``."""
+    for i in range(0, count, LINE // a.itemsize):
+        prefetch(a, a0 + i)
 
 
 @intrinsic

@@ -46,6 +46,7 @@ from nn.cpu.simd import (
     TILE_ROWS,
     clear_span,
     copy_span,
+    fetch_span,
     lanes,
     near_product_1,
     near_product_2,
@@ -368,7 +369,8 @@ def _few_tiles(v, w, m, tiles, c, k, nr, step, work):
     """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points, straight from the weights w (3, 3, C, K).
 
     Where the tiles are few, U is the largest array by far and is used only once: each thread makes it panel by panel,
-    DEPTH / 2 channels at a time, in a corner of its cache. work: (threads, 36 (NR DEPTH / 2 + PAD)) numbers.
+    DEPTH / 2 channels at a time, in a corner of its cache, and while these are multiplied the next weights are fetched.
+    work: (threads, 36 (NR DEPTH / 2 + PAD)) numbers.
     """
     deep = DEPTH // 2
     v_point, u_point, m_point = tiles * c + PAD, deep * nr + PAD, tiles * k + PAD
@@ -381,7 +383,12 @@ def _few_tiles(v, w, m, tiles, c, k, nr, step, work):
                 for j in range(0, columns, step):
                     at = (c0 + i) * k + panel * nr + j
                     _weights(w, at, 3 * c * k, c * k, u, i * nr + j, SEEN * u_point, u_point)
+            more = c0 + deep < c
+            ahead = (c0 + deep) * k + panel * nr if more else (panel + 1) * nr
             for point in range(POINTS):
+                for i in range(point * deep // POINTS, (point + 1) * deep // POINTS):
+                    for tap in range(9):
+                        fetch_span(w, ahead + (tap * c + i) * k, nr)
                 multiply_panels(
                     v, point * v_point + c0 * tiles, FLOATS * tiles, tiles,
                     u, point * u_point, 0, nr,
