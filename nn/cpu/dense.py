@@ -65,32 +65,32 @@ def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_block(x, x_row, w, k, depth, end, n, left, right, outputs, nr, to, t0, own):
+def _add_block(x, x_row, w, k, depth, row, column, n, left, right, outputs, nr, to, t0, own):
     """Adds the terms k to k + depth to columns left to right of ``to``: w is read where it lies, once for each tile.
 
-    Meanwhile the next block is fetched, up to row ``end``, row after row as it lies, some of it before each tile. A
-    tile reads a few numbers here and a few a row further on, which the processor does not foresee.
+    Meanwhile the next block, from ``row`` and ``column`` on, is fetched row after row as it lies, some of it before
+    each tile. A tile reads a few numbers here and a few a row further on, which the processor does not foresee.
     """
     step = LINE // w.itemsize
     tiles = ((right - left + nr - 1) // nr) * ((n + TILE_ROWS - 1) // TILE_ROWS)
-    row, column, last = k + depth, left, min(end, k + 2 * depth)
-    some = ((last - row) * ((right - left + step - 1) // step) + tiles - 1) // tiles
+    some = (ROWS * ((right - left + step - 1) // step) + tiles - 1) // tiles
+    last, first, width = row + ROWS, column, right - left
     for j in range(left, right, nr):
-        width = min(nr, right - j)
+        there = min(nr, right - j)
         b, b0, b_k = w, k * outputs + j, outputs
-        if width < nr:  # the last columns, filled up with zeros
+        if there < nr:  # the last columns, filled up with zeros
             b, b0, b_k = own, 0, nr
             clear_span(own, 0, own, 0, depth * nr)
             for kk in range(depth):
-                copy_span(own, kk * nr, w, (k + kk) * outputs + j, width)
+                copy_span(own, kk * nr, w, (k + kk) * outputs + j, there)
         for m in range(0, n, TILE_ROWS):
             for _ in range(some):
                 if row < last:
                     prefetch(w, row * outputs + column)
                     column += step
-                    if column >= right:
-                        row, column = row + 1, left
-            _tile(x, m * x_row + k, x_row, 1, min(TILE_ROWS, n - m), b, b0, b_k, width, nr,
+                    if column >= first + width:
+                        row, column = row + 1, first
+            _tile(x, m * x_row + k, x_row, 1, min(TILE_ROWS, n - m), b, b0, b_k, there, nr,
                   to, t0 + m * outputs + j, outputs, depth, True, own, ROWS * nr)  # fmt: skip
 
 
@@ -110,7 +110,10 @@ def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
             else:
                 clear_span(to, t0 + m * outputs + left, to, 0, right - left)
         for k in range(part * share, end, ROWS):
-            _add_block(x, x_row, w, k, min(ROWS, end - k), end, n, left, right, outputs, nr,
+            row, column = k + ROWS, left
+            if row >= end:  # the next task, which is mostly this thread's
+                row, column = (task + 1) // stripes * share, (task + 1) % stripes * COLUMNS
+            _add_block(x, x_row, w, k, min(ROWS, end - k), row, column, n, left, right, outputs, nr,
                        to, t0, own)  # fmt: skip
 
 
