@@ -20,7 +20,7 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange
+from numba import get_thread_id, njit, prange
 
 from nn import memory
 from nn.cpu.borders import crop
@@ -35,6 +35,7 @@ from nn.cpu.simd import (
 )
 from nn.cpu.winograd import (
     B_T,
+    FEW_PANELS,
     FEW_TILES,
     POINTS,
     SEEN,
@@ -264,7 +265,7 @@ def _multiplier(w: np.ndarray, tiles: int | None) -> Callable[..., None]:
     """f(V, M, T): M (36, T, K) from V (36, 4 C / L, T, L) with w (KH, KW, C, K); see ``winograd.multiplier``."""
     kh, kw, c, k = w.shape
     nr, step, flat = panel_width(k, w.dtype), lanes(w.dtype), np.ascontiguousarray(w).reshape(-1)
-    if tiles is not None and tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
+    if tiles is not None and tiles <= FEW_TILES and k >= FEW_PANELS * nr:
         work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
         return lambda v, m, t: _few_tiles(v, flat, kh, kw, m, t, c, k, nr, step, work)
     u = matrices(-(-k // nr) * nr * 4 * c, w.dtype)
@@ -279,7 +280,7 @@ def _multiplier_back(w: np.ndarray, tiles: int | None) -> Callable[..., None]:
     nr, step = panel_width(4 * c, w.dtype), lanes(w.dtype)
     turned = memory.scratch(w.size, w.dtype)
     exchange_sides(np.ascontiguousarray(w).reshape(-1), kh * kw, c, k, turned, step, False)
-    whole = c % nr == 0 and 4 * c >= 2 * nr * get_num_threads()
+    whole = c % nr == 0 and 4 * c >= FEW_PANELS * nr
     if tiles is not None and tiles <= FEW_TILES and whole:
         work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
         return lambda d, dv, t: _few_tiles_back(d, turned, kh, kw, dv, t, k, c, nr, step, work)

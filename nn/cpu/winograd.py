@@ -60,6 +60,9 @@ TILE = 4  # pixels of a tile's side
 SEEN = TILE + 2
 POINTS = SEEN * SEEN
 FEW_TILES = 64  # up to so many, the weights are the larger side
+FEW_PANELS = (
+    4  # of weights, at least, that threads share; not by their number: it decides the order of sums
+)
 CACHED = 448 * 1024  # bytes of a thread's working set that stays in its L2 cache
 AT_ONCE = 2 * 2**20  # bytes of both transforms of the pictures that are taken together
 WEIGHT_ROWS = 64  # channels of a block of dU, at most
@@ -556,7 +559,7 @@ def multiplier(w: np.ndarray, c: int, k: int, tiles: int | None) -> Callable[...
     tiles: T where f is called only once, else None.
     """
     nr, step = panel_width(k, w.dtype), lanes(w.dtype)
-    if tiles is not None and tiles <= FEW_TILES and k >= 2 * nr * get_num_threads():
+    if tiles is not None and tiles <= FEW_TILES and k >= FEW_PANELS * nr:
         work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
         return lambda v, m, t: _few_tiles(v, w, m, t, c, k, nr, step, work)
     u = matrices(-(-k // nr) * nr * c, w.dtype)
