@@ -19,6 +19,7 @@ What stands behind the convolution, its bias, activation and shuffle, is done by
 import functools
 from collections.abc import Callable
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,9 +32,24 @@ from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 WINOGRAD_TILES = 16  # from so many tiles on
 SCATTER_GAIN = 2  # scattering takes over where it moves so many times fewer numbers than gathering
+SHUFFLING = (winograd.convolve, phases.convolve)  # ways that can store to where a shuffle puts it
 KEPT = 4096  # choices of a way that are remembered: they follow from the shapes alone
 
 Way = Callable[..., None]
+
+
+class Kind(NamedTuple):
+    """Of a convolution, what its way depends on, but for the size of the picture."""
+
+    w_shape: tuple[int, ...]  # (KH, KW, C, K)
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    precision: str
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, cache: Conv2dCache) -> "Kind":
+        return cls(cache.w.shape, cache.stride, cache.padding, cache.precision, cache.w.dtype)
 
 
 def conv2d_forward(
@@ -73,16 +89,14 @@ def conv2d_backward(
 @memory.framed
 def run_forward(cache: Conv2dCache, finish: Finish, y: np.ndarray) -> None:
     """y (N, OH R, OW R, K / R²): what the cached convolution gives, finished."""
-    x, w, stride, padding, precision = cache
+    x, w, stride, padding, _ = cache
     if y.size == 0:
         return
     n, height, width, _ = y.shape
     r = finish.factor
     shape = (n, height // r, width // r, w.shape[3])
-    way = _forward_way(shape, w.shape, stride, padding, precision, w.dtype)
-    shuffles = r == 1 or (
-        way in SHUFFLING and finish.in_runs()
-    )  # whether the kernel does it itself
+    way = _forward_way(shape, Kind.of(cache))
+    shuffles = r == 1 or (way in SHUFFLING and finish.in_runs())
     z = y if shuffles else memory.scratch(shape, y.dtype)
     way(x, w, finish if shuffles else finish._replace(factor=1), z, stride, padding)
     if not shuffles:
@@ -94,36 +108,30 @@ def run_backward(
     upstream: Upstream, cache: Conv2dCache, dw: np.ndarray, need_dx: bool
 ) -> np.ndarray | None:
     """Adds to dw (KH, KW, C, K) and to the bias gradient; returns dx (N, H, W, C), or None if it is not needed."""
-    x, w, stride, padding, precision = cache
+    x, w, stride, padding, _ = cache
     if upstream.dy.size == 0:
         return np.zeros_like(x) if need_dx else None
     dx = memory.empty(x.shape, x.dtype) if need_dx else None
-    kind = w.shape, stride, padding, precision, w.dtype
-    both = _way_of_both(upstream.shape, *kind, need_dx)
+    kind = Kind.of(cache)
+    both = _way_of_both(upstream.shape, kind, need_dx)
     if both is not None:
         both(x, w, upstream, dw, dx, padding)
         return dx
-    way, sums_bias = _weights_way(upstream.shape, *kind)
+    way, sums_bias = _weights_way(upstream.shape, kind)
     summed = sums_bias and upstream.is_plain()  # db along with dw
     dy = _before(upstream._replace(db=None) if summed else upstream)
     way(x, dy, dw, stride, padding, upstream.db if summed else None)
     if dx is not None:
-        _input_way(x.shape, *kind)(dy, w, dx, stride, padding)
+        _input_way(x.shape, kind)(dy, w, dx, stride, padding)
     return dx
 
 
 @functools.lru_cache(KEPT)
-def _forward_way(
-    y_shape: tuple[int, ...],
-    w_shape: tuple[int, ...],
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    precision: str,
-    dtype: np.dtype,
-) -> Way:
+def _forward_way(y_shape: tuple[int, ...], kind: Kind) -> Way:
     """f(x, w, finish, y, stride, padding) for y (N, OH, OW, K)."""
+    w_shape, stride, padding, precision, dtype = kind
     for way in (winograd, phases):
-        if _is_fast(way, y_shape, w_shape, stride, precision, dtype):
+        if _is_fast(way, y_shape, kind):
             return way.convolve
     if precision != "exact" and lines.fits(w_shape, y_shape, stride, dtype):
         return lines.forward
@@ -135,35 +143,21 @@ def _forward_way(
 
 
 @functools.lru_cache(KEPT)
-def _way_of_both(
-    y_shape: tuple[int, ...],
-    w_shape: tuple[int, ...],
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    precision: str,
-    dtype: np.dtype,
-    need_dx: bool,
-) -> Way | None:
+def _way_of_both(y_shape: tuple[int, ...], kind: Kind, need_dx: bool) -> Way | None:
     """f(x, w, upstream, dw, dx, padding), which takes dw and dx together; None where they are made one by one."""
-    if _is_fast(phases, y_shape, w_shape, stride, precision, dtype):
+    if _is_fast(phases, y_shape, kind):
         return phases.backward
-    turns = not need_dx or _turns(w_shape, stride, padding)
-    if turns and _is_fast(winograd, y_shape, w_shape, stride, precision, dtype):
+    turns = not need_dx or _turns(kind.w_shape, kind.stride, kind.padding)
+    if turns and _is_fast(winograd, y_shape, kind):
         return winograd.backward
     return None
 
 
 @functools.lru_cache(KEPT)
-def _weights_way(
-    y_shape: tuple[int, ...],
-    w_shape: tuple[int, ...],
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    precision: str,
-    dtype: np.dtype,
-) -> tuple[Way, bool]:
+def _weights_way(y_shape: tuple[int, ...], kind: Kind) -> tuple[Way, bool]:
     """f(x, dy, dw, stride, padding, db), and whether it can take db along; if not, it is given None for it."""
-    if _is_fast(winograd, y_shape, w_shape, stride, precision, dtype):
+    w_shape, stride, padding, precision, dtype = kind
+    if _is_fast(winograd, y_shape, kind):
         return _winograd_weights, False
     if precision != "exact" and lines.fits_weights(w_shape, y_shape, stride, dtype):
         return lines.weights, True
@@ -177,15 +171,9 @@ def _weights_way(
 
 
 @functools.lru_cache(KEPT)
-def _input_way(
-    x_shape: tuple[int, ...],
-    w_shape: tuple[int, ...],
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    precision: str,
-    dtype: np.dtype,
-) -> Way:
+def _input_way(x_shape: tuple[int, ...], kind: Kind) -> Way:
     """f(dy, w, dx, stride, padding) for dx (N, H, W, C)."""
+    w_shape, stride, padding, precision, dtype = kind
     if not _turns(w_shape, stride, padding):
         return im2col.spread
     kh, kw, c, k = w_shape
@@ -197,9 +185,6 @@ def _input_way(
     if k < c * SCATTER_GAIN:
         return functools.partial(_convolve_back, im2col.convolve)
     return im2col.spread
-
-
-SHUFFLING = (winograd.convolve, phases.convolve)
 
 
 def _scatter(
@@ -280,14 +265,7 @@ def _narrow(
     return direct.forward if direct.fits_forward(w_shape, y_shape, dtype) else None
 
 
-def _is_fast(
-    way: ModuleType,
-    y_shape: tuple[int, ...],
-    w_shape: tuple[int, ...],
-    stride: tuple[int, int],
-    precision: str,
-    dtype: np.dtype,
-) -> bool:
+def _is_fast(way: ModuleType, y_shape: tuple[int, ...], kind: Kind) -> bool:
     """Whether Winograd's way is taken: where it fits, is allowed, and has enough whole tiles to pay.
 
     way: the module for this kernel and stride.
@@ -295,7 +273,7 @@ def _is_fast(
     n, oh, ow, _ = y_shape
     tiles = n * -(-oh // winograd.TILE) * -(-ow // winograd.TILE)
     pays = tiles >= WINOGRAD_TILES and n * oh * ow >= tiles * winograd.TILE**2 // 2
-    return precision != "exact" and pays and way.fits(w_shape, stride, dtype)
+    return kind.precision != "exact" and pays and way.fits(kind.w_shape, kind.stride, kind.dtype)
 
 
 def _turns(

@@ -22,6 +22,7 @@ from nn import memory
 from nn.cpu.gemm import PAD, multiply, panel_width, panels, scratch
 from nn.cpu.rows import add_column_sums
 from nn.cpu.simd import (
+    LINE,
     TILE_ROWS,
     VECTOR_BYTES,
     add_span,
@@ -39,7 +40,6 @@ FEW_ROWS = 128
 DEPTH = 256  # terms that a tile of the backward pass sums at a time
 ROWS = 64  # of w in a block of the forward pass: while one is multiplied, the next is fetched
 COLUMNS = 512  # of w or dw in one task
-LINE = 64  # bytes of a cache line
 TASKS = 16  # wanted at least, so that several threads have work
 BLOCK = 128  # inputs in one task of the backward pass, where that makes enough tasks
 

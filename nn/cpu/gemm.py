@@ -31,9 +31,8 @@ DEPTH = 256
 ROWS = 16 * TILE_ROWS
 PAD = 16  # numbers between the rows of a block, so that they do not all fall into one cache set
 
-THREADS = (
-    config.NUMBA_NUM_THREADS
-)  # the most that there can be: pages that no thread touches cost nothing
+# The most that there can be; memory that no thread touches costs nothing, and asking for their number does.
+THREADS = config.NUMBA_NUM_THREADS
 
 
 def panel_width(columns: int, dtype: np.dtype) -> int:

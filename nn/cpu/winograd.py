@@ -61,7 +61,7 @@ SEEN = TILE + 2
 POINTS = SEEN * SEEN
 FEW_TILES = 64  # up to so many, the weights are the larger side
 FEW_PANELS = (
-    4  # of weights, at least, that threads share; not by their number: it decides the order of sums
+    4  # of weights, at least, that threads share: told by sizes alone, as the order of sums is
 )
 CACHED = 448 * 1024  # bytes of a thread's working set that stays in its L2 cache
 AT_ONCE = 2 * 2**20  # bytes of both transforms of the pictures that are taken together
@@ -417,7 +417,7 @@ def convolve(
     stride: tuple[int, int],
     padding: tuple[int, int, int, int],
 ) -> None:
-    """y = x (N, H, W, C) convolved with w (3, 3, C, K), finished: (N, OH R, OW R, K / R²).
+    """y = x (N, H, W, C) convolved with w (3, 3, C, K) at stride 1, finished: (N, OH R, OW R, K / R²).
 
     Where x ends, zeros go on, to the right and below as far as the padding and whole tiles of y want them.
     """
