@@ -1,7 +1,7 @@
 """A training step: both sides through the shared encoder, both decoders, backward, Adam.
 
     python -m bench step [--presets c16 c32 c64 c128] [--batch 16] [--rounds 7] [--vs torch] [--warp]
-                         [--threads 1 2 ...] [--json FILE]
+                         [--unrecorded] [--threads 1 2 ...] [--json FILE]
 
 cN is the topology of 2017 with N filters in the first convolution and a code of 8 N, whatever the presets are; names of
 presets may be given as well.
@@ -14,6 +14,8 @@ Adam, denormals flushed. Times are medians (and minima) of the rounds; these mac
 
 --warp: with the random warp of every face, as the trainer makes it; for PyTorch the same maps through OpenCV's remap,
 ahead of the step on a thread of its own, as a loader for PyTorch would do it.
+
+--unrecorded: beside it our step with Python between its kernels, as it is before it is recorded (nn/record.py).
 
 --threads: with so many threads each, for how the time falls with their number; otherwise with all that there are.
 """
@@ -36,6 +38,8 @@ from bench.arguments import count, file_to_write, preset_name
 from bench.gpu import on_gpu
 from bench.rivals import KINDS, answer, answers, has_torch, size_of
 
+UNRECORDED = "ours unrecorded"
+
 
 def main(argv: list[str]) -> int:
     """Prints a table; 2 where torch is asked for and missing."""
@@ -47,9 +51,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--vs", choices=["torch"])
     parser.add_argument("--warp", action="store_true", help="warp included")
+    parser.add_argument(
+        "--unrecorded", action="store_true", help="our step as Python calls it, beside it"
+    )
     parser.add_argument("--threads", type=count, nargs="+", default=[None], metavar="N")
     parser.add_argument("--json", type=file_to_write)
-    parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=[*KINDS, UNRECORDED], help=argparse.SUPPRESS)
     if on_gpu(argv):
         return gpu.step_main(argv)
     options = parser.parse_args(argv)
@@ -57,7 +64,7 @@ def main(argv: list[str]) -> int:
         return work(options.worker, options.presets[0], options.batch, options.warp)
     if options.vs and not has_torch():
         return 2
-    kinds = KINDS if options.vs else KINDS[:1]
+    kinds = (KINDS if options.vs else KINDS[:1]) + (UNRECORDED,) * options.unrecorded
     results = [
         compare(p, options.batch, options.rounds, kinds, options.warp, threads)
         for p in options.presets
@@ -72,6 +79,8 @@ def main(argv: list[str]) -> int:
                 f"; torch {row['torch_ms']:.1f} ms (min {row['torch_min_ms']:.1f}), "
                 f"peak {row['torch_peak_mib']:,.0f} MiB; ratio {row['ratio']:.2f}"
             )
+        if options.unrecorded:
+            line += f"; unrecorded {row['unrecorded_ms']:.1f} ms"
         print(line)
     if options.json:
         options.json.write_text(json.dumps({"results": results}, indent=1) + "\n")
@@ -105,8 +114,10 @@ def compare(
     }
     if threads:
         row["threads"] = threads
-    if len(kinds) > 1:
-        best = min(kinds[1:], key=lambda kind: np.median(times[kind]))
+    if UNRECORDED in kinds:
+        row["unrecorded_ms"] = float(np.median(times[UNRECORDED]))
+    if rivals := [kind for kind in kinds if kind.startswith("torch")]:
+        best = min(rivals, key=lambda kind: np.median(times[kind]))
         theirs = float(np.median(times[best]))
         row |= {
             "torch_ms": theirs,
@@ -120,8 +131,13 @@ def compare(
 
 def work(kind: str, preset: str, batch: int, warp: bool) -> int:
     """Answers each line of standard input with the time of one step, after one to warm up."""
-    step = our_step(preset, batch) if kind == "ours" else torch_step(preset, batch, "last" in kind)
-    coming = _ahead(batch, fused=kind == "ours") if warp else repeat(None)
+    ours = not kind.startswith("torch")
+    step = (
+        our_step(preset, batch, recorded=kind != UNRECORDED)
+        if ours
+        else torch_step(preset, batch, "last" in kind)
+    )
+    coming = _ahead(batch, fused=ours) if warp else repeat(None)
 
     def once() -> dict[str, float]:
         step(next(coming))
@@ -142,7 +158,7 @@ def _ahead(batch: int, *, fused: bool) -> Iterator[Any]:
     batches = Batches(*noise_sets(), 0, batch)
     if fused:
         for _, drawn in Prefetcher(batches.drawn):
-            yield batches.made(drawn)
+            yield partial(batches.made, drawn)
     for _, made in Prefetcher(partial(by_opencv, batches)):
         yield made
 
@@ -159,23 +175,25 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def our_step(preset: str, batch: int) -> Any:
-    """The step of ``swap.train.Trainer`` on a fixed batch."""
+def our_step(preset: str, batch: int, *, recorded: bool = True) -> Any:
+    """The step of ``swap.train.Trainer``, on a fixed batch where none is given."""
     import nn
+    from swap.host import HostStep
     from swap.model import SwapModel
 
     model = SwapModel(size_of(preset))
     arena = nn.Arena(model.named_parameters())
     adam = nn.Adam(arena, 5e-5)
-    rng = np.random.default_rng(0)
-    faces = {s: rng.random((batch, 64, 64, 3), dtype=np.float32) for s in "ab"}
+    host = HostStep(model, arena, batch)
+    host.pictures[...] = np.random.default_rng(0).random(host.pictures.shape, dtype=np.float32)
 
-    def step(warped: Any = None) -> None:
-        batch = {s: (x, x) for s, x in faces.items()}
-        if warped is not None:
-            batch = {"a": warped[:2], "b": warped[2:]}
-        arena.zero_grad()
-        model.backpropagate(batch)
+    def step(drawn: Any = None) -> None:
+        made = host.pictures if drawn is None else drawn(host.pictures)
+        if recorded:
+            host.gradients(made)
+        else:
+            arena.zero_grad()
+            model.backpropagate({"a": made[:2], "b": made[2:]})
         adam.step()
 
     return step

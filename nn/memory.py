@@ -12,11 +12,12 @@ Python, which no other thread can come between, and there is no lock. A block ca
 collector runs when it likes), and its end does nothing else. Only where no memory waits is there time to look around.
 """
 
+import contextlib
 import functools
 import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -29,23 +30,80 @@ ALIGNMENT = 64
 LEAST = 4096  # bytes: less is not worth the bookkeeping
 KEPT_BYTES = 512 * 2**20  # of idle memory, about; the longest unused goes first
 
-_idle: dict[int, list[np.ndarray]] = {}  # by size
-_asked: dict[int, int] = {}  # when a size was last asked for
 _clock = itertools.count()
+
+
+class Pool:
+    """Memory that waits for the next array of its size, by size in bytes."""
+
+    def __init__(self) -> None:
+        self.idle: dict[int, list[np.ndarray]] = {}
+        self.asked: dict[int, int] = {}  # when a size was last asked for
+
+    def fresh(self, size: int) -> np.ndarray:
+        """Memory from the system, after idle memory beyond KEPT_BYTES went back to it."""
+        self.idle.setdefault(size, [])
+        excess = sum(size * len(waiting) for size, waiting in list(self.idle.items())) - KEPT_BYTES
+        for oldest in sorted(self.asked, key=self.asked.__getitem__):
+            while excess > 0 and self.idle.get(oldest):
+                try:
+                    self.idle[oldest].pop()
+                except IndexError:  # another thread took it
+                    break
+                excess -= oldest
+        return np.empty(size + ALIGNMENT, np.uint8)
+
+
+class OwnPool(Pool):
+    """Memory that nothing else gets and that stays where it is, for what repeats itself with the same addresses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[np.ndarray] = []
+
+    def fresh(self, size: int) -> np.ndarray:
+        """Memory from the system, kept as long as the pool."""
+        self.idle.setdefault(size, [])
+        self.all.append(np.empty(size + ALIGNMENT, np.uint8))
+        return self.all[-1]
+
+
+class _Here(threading.local):
+    """The pool that this thread of Python takes from."""
+
+    shared = Pool()
+
+    def __init__(self) -> None:
+        self.pool = self.shared
+
+
+_here = _Here()
+
+
+@contextlib.contextmanager
+def taken_from(pool: Pool | None) -> Iterator[None]:
+    """Inside, ``empty`` takes from ``pool``, None: from the one that all share; on this thread."""
+    before = _here.pool
+    _here.pool = _here.shared if pool is None else pool
+    try:
+        yield
+    finally:
+        _here.pool = before
 
 
 class _Block:
     """Owner of one piece of memory; arrays made from it keep it alive, and its end gives the memory back."""
 
-    __slots__ = ("__array_interface__", "raw", "waiting")
+    __slots__ = ("__array_interface__", "pool", "raw", "waiting")
 
     def __init__(self, size: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        _asked[size] = next(_clock)
+        self.pool = pool = _here.pool
+        pool.asked[size] = next(_clock)
         try:
-            self.raw = _idle[size].pop()
+            self.raw = pool.idle[size].pop()
         except (KeyError, IndexError):
-            self.raw = _fresh(size)
-        self.waiting = _idle[size]
+            self.raw = pool.fresh(size)
+        self.waiting = pool.idle[size]
         address = self.raw.__array_interface__["data"][0]  # .ctypes.data is ten times slower
         self.__array_interface__: dict[str, Any] = {
             "shape": shape,
@@ -58,18 +116,19 @@ class _Block:
         self.waiting.append(self.raw)
 
 
-def _fresh(size: int) -> np.ndarray:
-    """Memory from the system, after idle memory beyond KEPT_BYTES went back to it."""
-    _idle.setdefault(size, [])
-    excess = sum(size * len(waiting) for size, waiting in list(_idle.items())) - KEPT_BYTES
-    for oldest in sorted(_asked, key=_asked.__getitem__):
-        while excess > 0 and _idle.get(oldest):
-            try:
-                _idle[oldest].pop()
-            except IndexError:  # another thread took it
-                break
-            excess -= oldest
-    return np.empty(size + ALIGNMENT, np.uint8)
+class _Place:
+    """Where an array lies, and nothing that keeps the memory there from being used again."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.__array_interface__ = array.__array_interface__
+
+
+def without_owner(array: np.ndarray, pool: OwnPool) -> np.ndarray:
+    """``array`` again, or, where its memory is of ``pool``, one in the same place that does not keep it from others."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return np.asarray(_Place(array)) if isinstance(owner, _Block) and owner.pool is pool else array
 
 
 def empty(shape: int | tuple[int, ...], dtype: np.dtype | type, beside: Any = None) -> np.ndarray:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nn.backend import GPU, assign, is_array, on_gpu, put
+from nn.record import call
 
 ALIGNMENT = 16  # numbers: 64 bytes of float32, one cache line and one AVX-512 vector
 
@@ -127,7 +128,7 @@ class Arena:
     def zero_grad(self) -> None:
         """Every gradient = 0."""
         # All bytes of 0 are 0, and bytes fill memory faster.
-        self.grads.view(np.uint8).fill(0)
+        call(self.grads.view(np.uint8).fill, 0)
 
     @property
     def size(self) -> int:

@@ -63,7 +63,7 @@ def is_compiled() -> bool:
     """Whether Numba's cache has Adam's kernel, the last one of a step, from any process before."""
     from nn.cpu.optim import _adam
 
-    return any(Path(_adam.stats.cache_path).glob("optim._adam-*.nbi"))
+    return any(Path(_adam.compiled.stats.cache_path).glob("optim._adam-*.nbi"))
 
 
 def _start(preset: Preset, batch_size: int) -> subprocess.Popen | None:

@@ -96,6 +96,16 @@ class CodeMatch:
             gradients[side] = (sign / len(pull) * towards).astype(np.float32)
         return (value if on_gpu(apart) else float(value)), gradients
 
+    def pull(
+        self, strength: float, share: np.ndarray | None, *codes_and_gradients: np.ndarray
+    ) -> None:
+        """Adds ``strength`` times the gradient to what there is: codes of the first side (N, d), their gradient, codes
+        of the second, theirs. share: see ``gradient``."""
+        codes = dict(zip(self.sides, codes_and_gradients[::2], strict=True))
+        _, pulls = self.gradient(codes, share)
+        for side, dcode in zip(self.sides, codes_and_gradients[1::2], strict=True):
+            dcode += strength * pulls[side]
+
 
 def share_at(step: int) -> float:
     """What the running averages are divided by after step 1, 2, ...: 1 - keep^t."""

@@ -18,6 +18,7 @@ At c = 128, d = 1024 it is that network exactly: 69,662,976 parameters in the en
 decoder, 82,062,470 in all. Its paddings are TensorFlow's "same", its channels are split as depth-to-space.
 """
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ import numpy as np
 import nn
 from nn import memory
 from nn.backend import GPU, host, on_gpu, put
+from nn.record import call
 from swap.errors import UserError
 from swap.match import CodeMatch
 
@@ -143,29 +145,41 @@ def _softened(faces: np.ndarray, sigma: float) -> np.ndarray:
 
         return softened(faces, sigma)
     out = memory.empty(faces.shape, np.float32)
+    call(_soften, faces, out, sigma)
+    return out
+
+
+def _soften(faces: np.ndarray, out: np.ndarray, sigma: float) -> None:
     for face, soft in zip(faces, out, strict=True):
         face = np.ascontiguousarray(face, np.float32)
         cv2.GaussianBlur(face, (0, 0), sigma, dst=soft, borderType=cv2.BORDER_REFLECT)
-    return out
 
 
 def _apply(operation: np.ufunc, pictures: np.ndarray, one: np.ndarray) -> np.ndarray:
     """operation(pictures, one) for pictures (N, 64, 64, 3) and what all of them meet, (64, 64, 3), in used memory."""
     out = memory.empty(pictures.shape, np.result_type(pictures, one), pictures)
-    return operation(pictures, one, out=out)
+    call(operation, pictures, one, out)
+    return out
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
     """The parts one after the other."""
-    if not on_gpu(parts[0]):
-        return np.concatenate(parts)
     # CuPy's concatenate may send addresses from the host, which a recorded step must not.
     out = memory.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype, parts[0])
     start = 0
     for part in parts:
-        out[start : start + len(part)] = part
+        _write(out[start : start + len(part)], part)
         start += len(part)
     return out
+
+
+def _write(to: np.ndarray, values: np.ndarray) -> None:
+    """to[...] = values."""
+    call(operator.setitem, to, ..., values)
+
+
+def _take(pictures: np.ndarray, which: np.ndarray, out: np.ndarray) -> None:
+    out[...] = pictures[which]
 
 
 class SwapModel(nn.Layer):
@@ -215,7 +229,11 @@ class SwapModel(nn.Layer):
         looks, faces = self.looks[side], put(faces, self.place)
         if self.soften:
             faces = _softened(faces, self.soften)
-        return np.multiply(np.subtract(faces, looks.mean, out=out), looks.scale, out=out)
+        if out is None:
+            out = memory.empty(faces.shape, np.result_type(faces, looks.mean), faces)
+        call(np.subtract, faces, looks.mean, out)
+        call(np.multiply, out, looks.scale, out)
+        return out
 
     @property
     def place(self) -> str:
@@ -303,7 +321,9 @@ class SwapModel(nn.Layer):
         back = {}
         if coming_back:
             for side, other in zip(batch, reversed(list(batch)), strict=True):
-                back[side] = batch[side][1][returns]
+                target = batch[side][1]
+                back[side] = memory.empty((coming_back, *target.shape[1:]), target.dtype, target)
+                call(_take, target, returns, back[side])
                 rows[side].append(slice(start, start + coming_back))
                 self.show(self.swap(back[side], side, other), other, shown[rows[side][1]])
                 start += coming_back
@@ -322,20 +342,17 @@ class SwapModel(nn.Layer):
             if back:
                 share = coming_back / count
                 _, returned = self._loss(y[count:], back[side], weight, loss_scale)
-                dy = _joined([dy, share * returned])
+                dy = _joined([dy, _apply(np.multiply, returned, share)])
             dmine = self.decoders[side].backward(self.sigmoid.backward(dy, sigmoid_cache), cache)
             done = 0
             for part in rows[side]:
                 length = part.stop - part.start
-                dwide[part] = dmine[done : done + length]
+                _write(dwide[part], dmine[done : done + length])
                 done += length
         dcode = self.from_code.backward(dwide, from_cache)
         if match is not None:
-            _, pull = match.gradient(
-                {side: code[parts[0]] for side, parts in rows.items()}, match_share
-            )
-            for side, gradient in pull.items():
-                dcode[rows[side][0]] += match_strength * loss_scale * gradient
+            own = [array[parts[0]] for parts in rows.values() for array in (code, dcode)]
+            call(match.pull, match_strength * loss_scale, match_share, *own)
         self.to_code.backward(dcode, to_cache, need_dx=False)
         return losses
 

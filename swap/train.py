@@ -1,7 +1,7 @@
 """Training a run: faces in, a run folder out, to be stopped and gone on with at any time.
 
     for step t:   batch t of A and of B, a pure function of (seed, t)
-                  losses and gradients of both sides            SwapModel.backpropagate
+                  losses and gradients of both sides            SwapModel.backpropagate, by HostStep or CardStep
                   one Adam step over all parameters             nn.Adam
 
 Everything that step t + 1 depends on is in the checkpoint, so a run that was stopped and continued has the
@@ -36,6 +36,7 @@ from swap.guard import (
     check_weights,
     explain,
 )
+from swap.host import HostStep
 from swap.lock import RunLock, check_unlocked
 from swap.match import CodeMatch
 from swap.memory import MemoryEstimate, estimate_memory, give_back
@@ -155,6 +156,7 @@ class Trainer:
             self._card = self._move(precision) if self.device == GPU else None
         except OutOfMemory as error:
             raise self._too_large(error) from error
+        self.host = self._on_host() if self._card is None else None
         self._biases = biases(self.arena)
         # Of other faces than before, the losses before say nothing.
         self._guards = [LossGuard(s, [] if self.other_faces else self.losses[s]) for s in SIDES]
@@ -171,14 +173,7 @@ class Trainer:
         """One step on ``batch`` (on the GPU what ``draw`` gave) at learning rate ``rate``; the losses of A and B."""
         if self._card is not None:
             return self._step_on_card(number, batch, rate)
-        self.arena.zero_grad()
-        losses = self.model.backpropagate(
-            {"a": (batch.input_a, batch.target_a), "b": (batch.input_b, batch.target_b)},
-            self.weight,
-            returns=self.recipe.returns_at(number, self.batch_size),
-            match=self.match,
-            match_strength=self.recipe.match,
-        )
+        losses = self.host.gradients(batch, self.recipe.returns_at(number, self.batch_size))
         if not np.isfinite(sum(losses.values())) or not all_finite(self._biases):
             inputs = {"a": batch.input_a, "b": batch.input_b}
             raise explain(self.model, self.arena, inputs, losses, number + 1)
@@ -217,6 +212,16 @@ class Trainer:
             self.model,
             self.optimizer,
             self.batches,
+            self.weight,
+            match=self.match,
+            match_strength=self.recipe.match,
+        )
+
+    def _on_host(self) -> HostStep:
+        return HostStep(
+            self.model,
+            self.arena,
+            self.batch_size,
             self.weight,
             match=self.match,
             match_strength=self.recipe.match,
@@ -283,7 +288,9 @@ class Trainer:
                     raise RuntimeError(f"batch {ready} came for step {number}")
                 share = budget.progress(number, self.seconds)
                 try:
-                    batch = drawn if self._card is not None else self.batches.made(drawn)
+                    batch = drawn
+                    if self.host is not None:
+                        batch = self.batches.made(drawn, self.host.pictures)
                     return self.step(number, batch, self.recipe.rate_at(number, share))
                 except OutOfMemory as error:
                     gently(self.save, tell)()

@@ -3,33 +3,35 @@
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from nn import memory
 from nn.cpu.exponential import exp_single
+from nn.cpu.kernel import kernel
+from nn.record import contiguous
 from nn.reference.activation import ActivationCache, LeakyReLUCache
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _leaky_relu(x, slope, y):
     for i in prange(x.size):
         y[i] = x[i] if x[i] > 0 else slope * x[i]
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _leaky_relu_backward(dy, y, slope, dx):
     for i in prange(dy.size):
         dx[i] = dy[i] if y[i] > 0 else slope * dy[i]
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _sigmoid(x, y):
     for i in prange(x.size):
         e = math.exp(-abs(x[i]))
         y[i] = (1 if x[i] >= 0 else e) / (1 + e)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _sigmoid_single(x, y):
     one = np.float32(1)
     for i in prange(x.size):
@@ -37,26 +39,26 @@ def _sigmoid_single(x, y):
         y[i] = (one if x[i] >= 0 else e) / (one + e)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _sigmoid_backward(dy, y, dx):
     for i in prange(dy.size):
         dx[i] = dy[i] * y[i] * (1 - y[i])
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _tanh(x, y):
     for i in prange(x.size):
         y[i] = math.tanh(x[i])
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _tanh_backward(dy, y, dx):
     for i in prange(dy.size):
         dx[i] = dy[i] * (1 - y[i] * y[i])
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x).reshape(-1)
+    return contiguous(x).reshape(-1)
 
 
 def relu_forward(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:

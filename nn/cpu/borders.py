@@ -1,11 +1,12 @@
 """A picture with its border of zeros written out, and without it: kernels then need no test for an edge."""
 
-from numba import njit, prange
+from numba import prange
 
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import clear_span, copy_span
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def pad(x, n, h, w, c, top, left, xp, hp, wp, cp) -> None:
     """xp (N, HP, WP, CP): x (N, H, W, C) from row ``top`` and column ``left`` on, zeros around it and, where CP > C,
     in the further channels."""
@@ -26,7 +27,7 @@ def pad(x, n, h, w, c, top, left, xp, hp, wp, cp) -> None:
         clear_span(xp, at + (left + w) * cp, xp, 0, (wp - left - w) * cp)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def crop(yp, hp, wp, top, left, y, n, h, w, k) -> None:
     """y (N, H, W, K): each picture of yp (N, HP, WP, K) from (``top``, ``left``) on, zeros where it ends."""
     seen = min(w, wp - left)

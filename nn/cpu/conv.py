@@ -9,9 +9,9 @@ There is a general way, and there are faster ones for what they fit:
     direct.py     long rows, and not too many weights: nothing gathered at all
     dots.py       few outputs: vectors along the sum
 
-With stride 1 there are two ways to each pass, because dx is itself a convolution (of dy, with the kernel turned by
-180 degrees), y itself a scattering, and dw can take its patches from dy as well as from x. The way with the
-fewer numbers to gather or scatter is taken: patches of the side with the fewer channels.
+With stride 1 there are two ways to y and to dx, because dx is itself a convolution (of dy, with the kernel turned by
+180 degrees), and y itself a scattering. The way with the fewer numbers to gather or scatter is taken: patches of the
+side with the fewer channels.
 
 What stands behind the convolution, its bias, activation and shuffle, is done by the same kernels: ``ends.py``.
 """
@@ -28,6 +28,7 @@ from nn.cpu import direct, dots, im2col, lines, phases, winograd
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.pixel_shuffle import shuffle
 from nn.cpu.rows import add_column_sums
+from nn.record import call, contiguous
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 WINOGRAD_TILES = 16  # from so many tiles on
@@ -65,7 +66,7 @@ def conv2d_forward(
 
     precision: "fast" may use Winograd's way in float32 (``nn/cpu/winograd.py`` states its error), "exact" does not.
     """
-    x = np.ascontiguousarray(x)
+    x = contiguous(x)
     oh, ow = conv2d_out_size(x.shape, w.shape, stride, padding)
     y = memory.empty((x.shape[0], oh, ow, w.shape[3]), x.dtype)
     cache = Conv2dCache(x, w, stride, padding, precision)
@@ -82,7 +83,7 @@ def conv2d_backward(
     need_dx: bool = True,
 ) -> np.ndarray | None:
     """Adds to dw (KH, KW, C, K) and db (K); returns dx (N, H, W, C), or None if it is not needed."""
-    dy = np.ascontiguousarray(dy)
+    dy = contiguous(dy)
     return run_backward(Upstream(dy, dy, dy.dtype.type(1), 1, db), cache, dw, need_dx)
 
 
@@ -156,7 +157,7 @@ def _way_of_both(y_shape: tuple[int, ...], kind: Kind, need_dx: bool) -> Way | N
 @functools.lru_cache(KEPT)
 def _weights_way(y_shape: tuple[int, ...], kind: Kind) -> tuple[Way, bool]:
     """f(x, dy, dw, stride, padding, db), and whether it can take db along; if not, it is given None for it."""
-    w_shape, stride, padding, precision, dtype = kind
+    w_shape, stride, _, precision, dtype = kind
     if _is_fast(winograd, y_shape, kind):
         return _winograd_weights, False
     if precision != "exact" and lines.fits_weights(w_shape, y_shape, stride, dtype):
@@ -165,8 +166,6 @@ def _weights_way(y_shape: tuple[int, ...], kind: Kind) -> tuple[Way, bool]:
         return direct.weights, direct.sums_bias(w_shape)
     if dots.fits_weights(w_shape):
         return dots.weights, False
-    if _turns(w_shape, stride, padding) and w_shape[3] < w_shape[2]:
-        return _correlate_turned, False
     return im2col.correlate, False
 
 
@@ -196,8 +195,8 @@ def _scatter(
     padding: tuple[int, int, int, int],
 ) -> None:
     """The forward pass of a convolution that turns: each number of x is spread over the places that see it."""
-    im2col.spread(x, _turned(w), y, stride, _around(w.shape, padding))
-    y += finish.bias
+    im2col.spread(x, contiguous(_turned(w)), y, stride, _around(w.shape, padding))
+    call(np.add, y, finish.bias, y)
     finish.activate(y)
 
 
@@ -213,21 +212,6 @@ def _winograd_weights(
     winograd.backward(x, dw, Upstream(dy, dy, dy.dtype.type(1), 1, None), dw, None, padding)
 
 
-def _correlate_turned(
-    x: np.ndarray,
-    dy: np.ndarray,
-    dw: np.ndarray,
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    db: None,
-) -> None:
-    """dw from patches of dy, where dy has the fewer channels."""
-    kh, kw, c, k = dw.shape
-    turned = np.zeros((kh, kw, k, c), dy.dtype)
-    im2col.correlate(dy, x, turned, stride, _around(dw.shape, padding))
-    dw += _turned(turned)
-
-
 def _convolve_back(
     way: Way,
     dy: np.ndarray,
@@ -238,7 +222,7 @@ def _convolve_back(
 ) -> None:
     """dx as the convolution that it is where the kernel turns."""
     nothing = Finish.make(None, w.shape[2], dy.dtype)
-    way(dy, _turned(w), nothing, dx, stride, _around(w.shape, padding))
+    way(dy, contiguous(_turned(w)), nothing, dx, stride, _around(w.shape, padding))
 
 
 def _before(upstream: Upstream) -> np.ndarray:
@@ -285,7 +269,7 @@ def _turns(
 
 def _turned(w: np.ndarray) -> np.ndarray:
     """The kernel (KH, KW, C, K) of the way back, (KH, KW, K, C): turned by 180 degrees, sides exchanged."""
-    return np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))
+    return w[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
 def _around(

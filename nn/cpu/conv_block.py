@@ -5,6 +5,7 @@ import numpy as np
 from nn import memory
 from nn.cpu.conv import run_backward, run_forward
 from nn.cpu.ends import Finish, Upstream
+from nn.record import contiguous
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 from nn.reference.conv_block import ConvBlockCache
 
@@ -21,7 +22,7 @@ def conv_block_forward(
     factor: int = 1,
 ) -> tuple[np.ndarray, ConvBlockCache]:
     """x (N, H, W, C), w (KH, KW, C, K), b (K) or None -> y (N, OH R, OW R, K / R²) and the cache."""
-    x = np.ascontiguousarray(x)
+    x = contiguous(x)
     k = w.shape[3]
     oh, ow = conv2d_out_size(x.shape, w.shape, stride, padding)
     y = memory.empty((x.shape[0], oh * factor, ow * factor, k // factor**2), x.dtype)
@@ -40,5 +41,5 @@ def conv_block_backward(
 ) -> np.ndarray | None:
     """Adds to dw (KH, KW, C, K) and db (K); returns dx (N, H, W, C), or None if it is not needed."""
     slope = dy.dtype.type(cache.negative_slope)
-    upstream = Upstream(np.ascontiguousarray(dy), cache.y, slope, cache.factor, db)
+    upstream = Upstream(contiguous(dy), cache.y, slope, cache.factor, db)
     return run_backward(upstream, cache.conv, dw, need_dx)

@@ -20,6 +20,7 @@ from numba import get_thread_id, njit, prange
 
 from nn import memory
 from nn.cpu.gemm import PAD, multiply, panel_width, panels, scratch
+from nn.cpu.kernel import kernel
 from nn.cpu.rows import add_column_sums
 from nn.cpu.simd import (
     LINE,
@@ -34,6 +35,7 @@ from nn.cpu.simd import (
     tile_product_2,
     transpose_tile,
 )
+from nn.record import call, contiguous
 from nn.reference.dense import DenseCache
 
 FEW_ROWS = 128
@@ -94,7 +96,7 @@ def _add_block(x, x_row, w, k, depth, row, column, n, left, right, outputs, nr, 
                   to, t0 + m * outputs + j, outputs, depth, True, own, ROWS * nr)  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
     """y = bias + the first share of the sum over inputs; the others go to ``sums`` (shares - 1, N, O)."""
     shares = (inputs + share - 1) // share
@@ -117,7 +119,7 @@ def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
                        to, t0, own)  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _add_shares(sums, n, outputs, y):
     """y (N, O) += each of ``sums`` (shares - 1, N, O), in their order."""
     for m in prange(n):
@@ -125,7 +127,7 @@ def _add_shares(sums, n, outputs, y):
             add_span(y, m * outputs, sums, at, outputs)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _prepare(dy, n, outputs, straight, wide, turned, tall, count, db, space):
     """straight: dy in panels of ``wide`` outputs; turned: dyᵀ in panels of ``tall`` examples; db += its column sums.
 
@@ -202,7 +204,7 @@ def _input_gradient(w, first, height, turned, n, inputs, outputs, nr, count, dx,
                             dx[m1 * inputs + first + i1] = own[i1 * nr + m1 - m]
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _gradients(x, w, straight, wide, turned, tall, n, inputs, outputs, count, rows, dw, dx, space):
     """dw and dx, in blocks of ``rows`` inputs; an empty ``dx`` is not wanted."""
     for task in prange((inputs + rows - 1) // rows):
@@ -217,7 +219,7 @@ def _gradients(x, w, straight, wide, turned, tall, n, inputs, outputs, count, ro
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x).reshape(-1)
+    return contiguous(x).reshape(-1)
 
 
 def _whole_tiles(x: np.ndarray) -> tuple[np.ndarray, int]:
@@ -226,8 +228,8 @@ def _whole_tiles(x: np.ndarray) -> tuple[np.ndarray, int]:
     if n % TILE_ROWS == 0:
         return _flat(x), inputs
     padded = memory.scratch((-(-n // TILE_ROWS) * TILE_ROWS, inputs + PAD), x.dtype)
-    padded[:n, :inputs] = x
-    padded[n:] = 0
+    call(np.copyto, padded[:n, :inputs], x)
+    call(np.copyto, padded[n:], 0)
     return padded.reshape(-1), inputs + PAD
 
 
@@ -239,13 +241,13 @@ def dense_forward(
     n, (inputs, outputs) = len(x), w.shape
     y = memory.empty((n, outputs), x.dtype)
     if n > FEW_ROWS:
-        multiply(np.ascontiguousarray(x), np.ascontiguousarray(w), y, accumulate=False)
+        multiply(contiguous(x), contiguous(w), y, accumulate=False)
         if b is not None:
-            y += b
+            call(np.add, y, b, y)
         return y, DenseCache(x, w)
     bias = np.empty(0, x.dtype) if b is None else _flat(b)
     if inputs == 0:
-        y[...] = 0 if b is None else b
+        call(np.copyto, y, 0 if b is None else b)
     if y.size == 0 or inputs == 0:
         return y, DenseCache(x, w)
     nr, share = _blocks(n, inputs, outputs, x.dtype)
@@ -278,15 +280,15 @@ def dense_backward(
     need_dx: bool = True,
 ) -> np.ndarray | None:
     """Adds xᵀ dy to dw (I, O) and the column sums of dy to db (O); returns dx (N, I), or None."""
-    x, w = np.ascontiguousarray(cache.x), np.ascontiguousarray(cache.w)
-    dy = np.ascontiguousarray(dy)
+    x, w = contiguous(cache.x), contiguous(cache.w)
+    dy = contiguous(dy)
     n, (inputs, outputs) = len(x), w.shape
     dx = memory.empty(x.shape, dy.dtype) if need_dx else None
     if dy.size == 0 or inputs == 0:
         if dx is not None:
-            dx[...] = 0
+            call(np.copyto, dx, 0)
         if db is not None:
-            db += dy.sum(axis=0)
+            add_column_sums(dy, db)
         return dx
     if n > FEW_ROWS:
         multiply(x, dy, dw, transpose_a=True, accumulate=True)

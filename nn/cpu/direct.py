@@ -28,6 +28,7 @@ from nn import memory
 from nn.cpu.borders import pad
 from nn.cpu.ends import Finish
 from nn.cpu.gemm import pack, panel_width, panels, scratch
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import (
     TILE_ROWS,
     VECTOR_BYTES,
@@ -44,6 +45,7 @@ from nn.cpu.simd import (
     tile_product_1,
     tile_product_2,
 )
+from nn.record import call, contiguous
 
 FEW = 8  # channels on the narrow side, at most
 STRIP = 8  # rows of places whose pixels are laid out together, with the border of zeros
@@ -161,7 +163,7 @@ def _forward_of(kind: int, near: int) -> Callable[..., None]:
     """
     high = 2 * TILE_ROWS if kind == TALL else TILE_ROWS
 
-    @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+    @kernel
     def run(
         x, h, wx, c, top, left, w, nr, bias, slope, y, n, oh, ow, k, kh, kw, sh, sw, wp, strip, spaces, tiles
     ):  # fmt: skip
@@ -224,14 +226,15 @@ def forward(
     wp = (ow - 1) * sw + kw
     nr = panel_width(k, x.dtype)
     columns = -(-k // nr) * nr
-    bias = np.zeros(columns, x.dtype)
-    bias[:k] = finish.bias
+    bias = memory.scratch(columns, x.dtype)
+    call(np.copyto, bias[:k], finish.bias)
+    call(np.copyto, bias[k:], 0)
     strip = _strip(w.shape, oh, ow, stride)
     inside = not any(padding)
     if inside:
         wp = x_shape[2]
     spaces = scratch(0 if inside else ((strip - 1) * sh + kh) * wp * c, x.dtype)
-    spaces[...] = 0
+    call(np.copyto, spaces, 0)
     tiles = scratch(2 * TILE_ROWS * nr, x.dtype)
     kind = WIDE if nr > lanes(x.dtype) else TALL if _tall(ow) else LOW
     _forward_of(kind, sw * c if c <= FEW else 0)(
@@ -253,15 +256,24 @@ def _packed(w: np.ndarray, nr: int) -> np.ndarray:
     numbers = w[..., 0].size
     if w.shape[2] > FEW:
         packed = panels(numbers, k, w.dtype)
-        pack(np.ascontiguousarray(w).reshape(numbers, k), packed, nr)
+        pack(contiguous(w).reshape(numbers, k), packed, nr)
         return packed
-    packed = np.zeros((-(-k // nr), numbers, nr), w.dtype)  # a few: not worth threads
-    for j in range(0, k, nr):
-        packed[j // nr, :, : min(nr, k - j)] = w[..., j : j + nr].reshape(numbers, -1)
+    packed = memory.scratch((-(-k // nr), numbers, nr), w.dtype)
+    call(_pack_few, w, packed)
     return packed.reshape(-1)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def _pack_few(w: np.ndarray, packed: np.ndarray) -> None:
+    """packed (panels, KH KW C, NR) = a few weights (KH, KW, C, K), which are not worth threads."""
+    nr = packed.shape[2]
+    packed[...] = 0
+    for panel, part in enumerate(
+        np.split(w.reshape(-1, w.shape[3]), range(nr, w.shape[3], nr), axis=1)
+    ):
+        packed[panel, :, : part.shape[1]] = part
+
+
+@kernel
 def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, groups, tiles):
     """Places in groups; a picture's groups follow each other evenly, because a row is a whole number of groups."""
     narrow = nr * y.itemsize <= VECTOR_BYTES
@@ -295,7 +307,7 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
                 line, q = line + 1, 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(parallel=False)
 def _fill_band(w, kh, seen, c, k, group, nr, band, bias, tiled):
     """band (KH, (KW + G - 1) C, NR): w (KH, KW C, K) once for each of a group's G places, a place further on.
 
@@ -327,9 +339,7 @@ def few_outputs(
     nr, group = _band_width(k, x.dtype), _group(k, x.dtype)
     seen, groups = kw + group - 1, _groups(ow, kw, group)
     band, tiled = memory.scratch(kh * seen * c * nr, x.dtype), memory.scratch(2 * nr, x.dtype)
-    _fill_band(
-        np.ascontiguousarray(w).reshape(-1), kh, kw * c, c, k, group, nr, band, finish.bias, tiled
-    )
+    _fill_band(contiguous(w).reshape(-1), kh, kw * c, c, k, group, nr, band, finish.bias, tiled)
     hp, wp = oh + kh - 1, groups * group
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
     tiles = scratch(2 * TILE_ROWS * nr + nr, x.dtype)
@@ -347,7 +357,7 @@ HIGH, BROAD = range(2)
 def _weights_of(kind: int, near: int) -> Callable[..., None]:
     """The loops of ``weights`` for one tile and places ``near`` numbers apart, 0: any."""
 
-    @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+    @kernel
     def run(
         x, h, wx, c, top, left, dy, n, oh, ow, k, kh, kw, sh, sw, wp, rows, vector, block, share, columns,
         sums, spaces, partial, outputs, dw, db,
@@ -431,7 +441,8 @@ def weights(
     if k % vector:  # whole vectors
         k = -(-k // vector) * vector
         wider = memory.scratch((dy.size // outputs, k), dy.dtype)
-        wider[:, :outputs], wider[:, outputs:] = dy.reshape(-1, outputs), 0
+        call(np.copyto, wider[:, :outputs], dy.reshape(-1, outputs))
+        call(np.copyto, wider[:, outputs:], 0)
         dy = wider
     rows = _rows(dw.shape)
     kind = BROAD if k % (2 * vector) == 0 and c > FEW else HIGH
@@ -445,7 +456,7 @@ def weights(
     inside = not any(padding) and rows == kw * c
     wp = x_shape[2] if inside else (ow - 1) * sw + kw
     spaces = scratch(0 if inside else ((block - 1) * sh + kh) * wp * c + rows, x.dtype)
-    spaces[...] = 0
+    call(np.copyto, spaces, 0)
     partial = memory.scratch((parts, kh, rows, k), x.dtype)
     bias = np.empty(0, x.dtype) if db is None else db
     _weights_of(kind, sw * c if c <= FEW else 0)(
@@ -460,4 +471,4 @@ def _inside(
 ) -> np.ndarray:
     """The rows and columns of x that the convolution sees at all: a stride may leave some out at the end."""
     rows, columns = height - padding[0], width - padding[2]
-    return np.ascontiguousarray(x[:, : max(rows, 0), : max(columns, 0)])
+    return contiguous(x[:, : max(rows, 0), : max(columns, 0)])

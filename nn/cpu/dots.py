@@ -25,6 +25,7 @@ from numba import get_num_threads, get_thread_id, njit, prange
 from nn import memory
 from nn.cpu.ends import Finish
 from nn.cpu.gemm import scratch
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import (
     DOT_OUTPUTS,
     DOT_PLACES,
@@ -38,6 +39,7 @@ from nn.cpu.simd import (
     low_product_5,
     store_sum,
 )
+from nn.record import contiguous
 
 FEW = 8  # outputs, at most
 WORK = 512 * 1024  # bytes of a picture that a task keeps in its L2 cache
@@ -77,7 +79,7 @@ def _window(x, image, h, width, c, first, count, left, wp, out):
     clear_span(out, count * wp * c, out, 0, 5 * VECTOR_BYTES // out.itemsize)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _forward(
     x, n, h, width, c, w, vectors, bias, y, oh, ow, k, kh, sh, sw, top, left, wp, block, work, tiles
 ):
@@ -128,7 +130,7 @@ def _forward(
                     q += DOT_PLACES
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(parallel=False)
 def _pack(w, kh, seen, k, vectors, lane, packed, bias, tiled):
     """packed (groups, KH, vectors, 3, L): w (KH, KW C, K) by output, zeros behind its rows and outputs.
 
@@ -164,7 +166,7 @@ def forward(
     numbers = (-(-DOT_PLACES * DOT_OUTPUTS // lane) + 1) * lane
     tiled = memory.scratch(numbers, x.dtype)
     _pack(
-        np.ascontiguousarray(w).reshape(-1),
+        contiguous(w).reshape(-1),
         kh,
         kw * c,
         k,
@@ -186,7 +188,7 @@ def forward(
     finish.activate(y)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _weights(
     x,
     n,
@@ -245,7 +247,7 @@ def _weights(
                             v += 3
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(parallel=False)
 def _add_parts(partial, size, kh, seen, k, line, slots, dw):
     """dw (KH, KW C, K) += all of ``partial``, whose first part is written to."""
     for at in range(size, partial.size, size):

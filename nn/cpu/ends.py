@@ -15,9 +15,10 @@ in both, K / R of them: a run. So place (p, q), run i starts at ((n OH + p) R + 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from nn import memory
+from nn.cpu.kernel import kernel
 from nn.cpu.rows import CHUNKS, add_chunks
 from nn.cpu.simd import clear_span, lanes, slope_span
 
@@ -46,7 +47,7 @@ class Finish(NamedTuple):
             _activate(z.reshape(-1), self.slope)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _activate(z, slope):
     for i in prange(z.size):
         z[i] = z[i] if z[i] > 0 else slope * z[i]
@@ -89,7 +90,7 @@ class Upstream(NamedTuple):
         return self.picture(*self.shape[1:3]).reshape(self.shape)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _picture(dy, y, slope, factor, n, h, w, k, out, hp, wp, partial, db):
     lines = n * hp
     share = (lines + CHUNKS - 1) // CHUNKS

@@ -14,6 +14,7 @@ import numpy as np
 from numba import config, get_num_threads, get_thread_id, njit, prange
 
 from nn import memory
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import (
     FLOATS,
     TILE_ROWS,
@@ -26,6 +27,7 @@ from nn.cpu.simd import (
     tile_product_2,
     transpose_tile,
 )
+from nn.record import call
 
 DEPTH = 256
 ROWS = 16 * TILE_ROWS
@@ -57,7 +59,7 @@ def scratch(numbers: int, dtype: np.dtype) -> np.ndarray:
     return memory.scratch((THREADS, numbers), dtype)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def pack(b: np.ndarray, out: np.ndarray, nr: int) -> None:
     """b (D, K) -> panels of nr columns."""
     depth, columns = b.shape
@@ -71,7 +73,7 @@ def pack(b: np.ndarray, out: np.ndarray, nr: int) -> None:
                 clear_span(out, to + width, out, 0, nr - width)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _pack_transposed(b: np.ndarray, out: np.ndarray, nr: int, count: int) -> None:
     columns, depth = b.shape
     flat = b.reshape(-1)
@@ -175,7 +177,7 @@ def multiply_panels(
                                FLOATS, runs, accumulate)  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _multiply(a, a0, a_row, a_k, m, b, nr, c, c_row, columns, depth, accumulate, block, edges):
     for task in prange((m + block - 1) // block):
         first = task * block
@@ -222,7 +224,7 @@ def multiply(
     m, columns = c.shape
     depth = b.shape[1] if transpose_b else b.shape[0]
     if depth == 0 and not accumulate:
-        c[...] = 0
+        call(np.copyto, c, 0)
     if c.size == 0 or depth == 0:
         return
     nr = panel_width(columns, c.dtype)

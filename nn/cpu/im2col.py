@@ -28,7 +28,9 @@ from nn.cpu.gemm import (
     panels,
     scratch,
 )
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import TILE_ROWS, activate_span, add_span, clear_span, copy_span
+from nn.record import contiguous
 
 WEIGHT_ROWS = 32 * TILE_ROWS  # rows of dw that one task computes
 
@@ -79,7 +81,7 @@ def _patches(
             r += stop - start
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _forward(
     x, shape, w, nr, bias, slope, y, k, r, kw, sh, sw, top, left, oh, ow, block, work, edges
 ):
@@ -131,7 +133,7 @@ def _forward(
             activate_span(y, row * k, bias, 0, slope, k)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _backward_weight(x, shape, dy, nr, dw, k, r, kw, sh, sw, top, left, oh, ow, block, work, edges):
     m = shape[0] * oh * ow
     for task in prange((r + block - 1) // block):
@@ -179,7 +181,7 @@ def _backward_weight(x, shape, dy, nr, dw, k, r, kw, sh, sw, top, left, oh, ow, 
             )
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _backward_input(
     dy, w, nr, dx, shape, k, r, kw, sh, sw, top, left, oh, ow, images, chunk, work, edges
 ):
@@ -246,7 +248,7 @@ def convolve(
     r = w[..., 0].size
     nr = panel_width(k, x.dtype)
     packed = panels(r, k, x.dtype)
-    pack(np.ascontiguousarray(w).reshape(r, k), packed, nr)
+    pack(contiguous(w).reshape(r, k), packed, nr)
     _forward(
         x.reshape(-1),
         x.shape,
@@ -281,7 +283,7 @@ def spread(
     r = w[..., 0].size
     nr = panel_width(r, dy.dtype)
     packed = panels(k, r, dy.dtype)
-    pack_transposed(np.ascontiguousarray(w).reshape(r, k), packed, nr)
+    pack_transposed(contiguous(w).reshape(r, k), packed, nr)
     chunk = 8 * nr
     images = max(1, min(-(-n // (2 * get_num_threads())), ROWS // (oh * ow)))
     _backward_input(

@@ -49,6 +49,7 @@ from numba import get_thread_id, njit, prange
 from nn import memory
 from nn.cpu.ends import Finish
 from nn.cpu.gemm import panel_width, scratch
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import (
     FLOATS,
     TILE_ROWS,
@@ -64,6 +65,7 @@ from nn.cpu.simd import (
     tile_product_2,
 )
 from nn.cpu.winograd import TILE, toom_cook
+from nn.record import call, contiguous
 
 # Points for so many taps besides infinity, those of the smallest error among eighths and quarters up to 3.
 POINTS = {
@@ -249,7 +251,7 @@ def _forward_of(kw: int, sw: int, tall: bool, known: int, apart: int) -> Callabl
     points = len(starts) - 1
     high = 2 * TILE_ROWS if tall else TILE_ROWS
 
-    @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+    @kernel
     def run(
         x, h, wx, some_c, top, left, w, u, nr, bias, slope, y, n, oh, ow, k, kh, sh, length, block, step,
         columns, v_of, m_of, stream,
@@ -343,10 +345,10 @@ def forward(
     block = max(1, min(fours, V_NUMBERS // (products * length)))
     nr = panel_width(k, x.dtype)
     columns = scratch((TILE * (block - 1) * sw + seen) * length + VECTOR_BYTES, x.dtype)
-    columns[...] = 0  # what no pixel is written to must be numbers
+    call(np.copyto, columns, 0)  # what no pixel is written to must be numbers
     few = c <= FEW
     _forward_of(kw, sw, high > TILE_ROWS, c if few else 0, sh * c if few else 0)(
-        x.reshape(-1), *x.shape[1:], top, left, np.ascontiguousarray(w).reshape(-1),
+        x.reshape(-1), *x.shape[1:], top, left, contiguous(w).reshape(-1),
         memory.scratch(-(-k // nr) * nr * products * kh * c, x.dtype), nr, finish.bias, finish.slope,
         y.reshape(-1), n, oh, ow, k, kh, sh, length, block, FLOATS,
         columns, scratch(products * block * length, x.dtype), scratch(points * high * nr + TILE * FLOATS, x.dtype),
@@ -370,7 +372,7 @@ def _weights_of(kw: int, sw: int) -> Callable[..., None]:
     (products, seen), starts = matrices(kw, sw).b_t.shape, matrices(kw, sw).starts
     points = len(starts) - 1
 
-    @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+    @kernel
     def run(
         x, h, wx, c, top, left, dy, n, oh, ow, k, kh, sh, length, strip, block, share, columns, step, rows,
         pictures, v_of, d_of, partial, dw, partial_db, db,
@@ -478,10 +480,10 @@ def weights(
         )
     ]
     for space in spaces[:2]:
-        space[...] = 0  # what no pixel is written to must be numbers
+        call(np.copyto, space, 0)  # what no pixel is written to must be numbers
     partial = memory.scratch(parts * products * rows * k, x.dtype)
     partial_db = memory.scratch(0 if db is None else parts * k, x.dtype)
-    partial_db[...] = 0
+    call(np.copyto, partial_db, 0)
     _weights_of(kw, sw)(
         x.reshape(-1), *x.shape[1:], top, left, dy.reshape(-1), n, oh, ow, k, kh, sh, length, strip, block, share,
         columns, FLOATS, rows, *spaces, partial, dw.reshape(-1), partial_db, partial_db[:0] if db is None else db,

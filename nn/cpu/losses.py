@@ -12,6 +12,8 @@ from numba import njit, prange
 
 from nn import memory
 from nn.cpu.exponential import exp_single
+from nn.cpu.kernel import Kernel, kernel
+from nn.record import contiguous
 from nn.reference.losses import LossCache
 
 PARTS = 64
@@ -34,37 +36,47 @@ def _sum_of_distances(y, t):
     return total
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _mse(y, t, partial):
+@njit(cache=True, nogil=True)
+def _mean(partial, count):
+    total = 0.0
+    for part in range(PARTS):
+        total += partial[part]
+    return total / max(count, 1)
+
+
+@kernel
+def _mse(y, t, partial, loss):
     share = (y.size + PARTS - 1) // PARTS
     for part in prange(PARTS):
         own = slice(min(y.size, part * share), min(y.size, (part + 1) * share))
         partial[part] = _sum_of_squares(y[own], t[own])
+    loss[0] = _mean(partial, y.size)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _mse_backward(y, t, scale, dy):
     for i in prange(y.size):
         dy[i] = (y[i] - t[i]) * scale
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _mae(y, t, partial):
+@kernel
+def _mae(y, t, partial, loss):
     share = (y.size + PARTS - 1) // PARTS
     for part in prange(PARTS):
         own = slice(min(y.size, part * share), min(y.size, (part + 1) * share))
         partial[part] = _sum_of_distances(y[own], t[own])
+    loss[0] = _mean(partial, y.size)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _mae_backward(y, t, scale, dy):
     for i in prange(y.size):
         d = y[i] - t[i]
         dy[i] = scale if d > 0 else (-scale if d < 0 else d)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _bce_with_logits(y, t, partial):
+@kernel
+def _bce_with_logits(y, t, partial, loss):
     share = (y.size + PARTS - 1) // PARTS
     for part in prange(PARTS):
         total = 0.0
@@ -72,9 +84,10 @@ def _bce_with_logits(y, t, partial):
             v = np.float64(y[i])
             total += max(v, 0.0) - t[i] * v + math.log1p(math.exp(-abs(v)))
         partial[part] = total
+    loss[0] = _mean(partial, y.size)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _bce_with_logits_backward(y, t, scale, dy):
     for i in prange(y.size):
         e = math.exp(-abs(y[i]))
@@ -82,7 +95,7 @@ def _bce_with_logits_backward(y, t, scale, dy):
         dy[i] = (p - t[i]) * scale
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _bce_with_logits_backward_single(y, t, scale, dy):
     one = np.float32(1)
     for i in prange(y.size):
@@ -92,25 +105,25 @@ def _bce_with_logits_backward_single(y, t, scale, dy):
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x).reshape(-1)
+    return contiguous(x).reshape(-1)
 
 
-def _forward(kernel, y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:
-    partial = np.empty(PARTS, np.float64)
-    kernel(_flat(y), _flat(target), partial)
-    return y.dtype.type(partial.sum() / max(y.size, 1)), LossCache(y, target)
+def _forward(run: Kernel, y: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, LossCache]:
+    partial, loss = np.empty(PARTS, np.float64), np.empty(1, y.dtype)
+    run(_flat(y), _flat(target), partial, loss)
+    return loss.reshape(()), LossCache(y, target)
 
 
-def _backward(kernel, scale: float, cache: LossCache) -> np.ndarray:
+def _backward(run: Kernel, scale: float, cache: LossCache) -> np.ndarray:
     y, target = cache
     dy = memory.empty(y.shape, y.dtype)
     scale = y.dtype.type(scale / max(y.size, 1))
-    kernel(_flat(y), _flat(target), scale, dy.reshape(-1))
+    run(_flat(y), _flat(target), scale, dy.reshape(-1))
     return dy
 
 
-def mse_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:
-    """L = mean of (y - t)²; returns the scalar and the cache."""
+def mse_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, LossCache]:
+    """L = mean of (y - t)²; returns the number () and the cache."""
     return _forward(_mse, y, target)
 
 
@@ -119,8 +132,8 @@ def mse_backward(dloss: float, cache: LossCache) -> np.ndarray:
     return _backward(_mse_backward, 2 * dloss, cache)
 
 
-def mae_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:
-    """L = mean of |y - t|; returns the scalar and the cache."""
+def mae_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, LossCache]:
+    """L = mean of |y - t|; returns the number () and the cache."""
     return _forward(_mae, y, target)
 
 
@@ -129,13 +142,13 @@ def mae_backward(dloss: float, cache: LossCache) -> np.ndarray:
     return _backward(_mae_backward, dloss, cache)
 
 
-def bce_with_logits_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.generic, LossCache]:
-    """L = mean of max(y, 0) - t y + log(1 + e^-|y|) for logits y; the scalar and the cache."""
+def bce_with_logits_forward(y: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, LossCache]:
+    """L = mean of max(y, 0) - t y + log(1 + e^-|y|) for logits y; the number () and the cache."""
     return _forward(_bce_with_logits, y, target)
 
 
 def bce_with_logits_backward(dloss: float, cache: LossCache) -> np.ndarray:
     """dy = dL (sigmoid(y) - t) / M."""
     single = cache.y.dtype == np.float32
-    kernel = _bce_with_logits_backward_single if single else _bce_with_logits_backward
-    return _backward(kernel, dloss, cache)
+    run = _bce_with_logits_backward_single if single else _bce_with_logits_backward
+    return _backward(run, dloss, cache)

@@ -3,16 +3,18 @@
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from nn.cpu.kernel import kernel
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _sgd(w, dw, rate, decay):
     for i in prange(w.size):
         w[i] -= rate * (dw[i] + decay * w[i])
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _momentum(w, dw, v, rate, momentum, nesterov, decay):
     for i in prange(w.size):
         g = dw[i] + decay * w[i]
@@ -20,7 +22,7 @@ def _momentum(w, dw, v, rate, momentum, nesterov, decay):
         w[i] -= rate * (g + momentum * v[i] if nesterov else v[i])
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _adam(w, dw, m, v, m_scale, v_scale, beta1, rest1, beta2, rest2, eps, decay):
     for i in prange(w.size):
         g = dw[i] + decay * w[i]

@@ -26,6 +26,7 @@ from nn import memory
 from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import DEPTH, PAD, ROWS, multiply_panels, panel_width, scratch
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import (
     FLOATS,
     clear_span,
@@ -56,6 +57,7 @@ from nn.cpu.winograd import (
     weight_rows,
     whole_tiles,
 )
+from nn.record import contiguous
 
 # A phase with two taps in a direction is 0 at infinity there: rows of G, columns of B that are not needed.
 _TWO = G[:, :2]
@@ -97,7 +99,7 @@ def _to_points(w, at, row, column, u, to, point, tall, wide):
         _weights_22(w, at, row, column, u, to, SEEN * point, point)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _transform_weights(w, kh, kw, rows, columns, u, nr, step, back):
     """U (36, panels, C', NR) of all phases from w (KH, KW, rows, columns).
 
@@ -119,7 +121,7 @@ def _transform_weights(w, kh, kw, rows, columns, u, nr, step, back):
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _few_tiles(v, w, kh, kw, m, tiles, c, k, nr, step, work):
     """M[p] (T, K) = V[p] (T, 4 C) U[p] straight from w (KH, KW, C, K); why: see ``winograd._few_tiles``."""
     deep = DEPTH // 2
@@ -148,7 +150,7 @@ def _few_tiles(v, w, kh, kw, m, tiles, c, k, nr, step, work):
                         )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _few_tiles_back(d, w, kh, kw, dv, tiles, k, c, nr, step, work):
     """dV[p] (T, 4 C) = D[p] (T, K) U[p]ᵀ straight from w (KH, KW, K, C); C is made of whole panels."""
     deep = DEPTH // 2
@@ -174,7 +176,7 @@ def _few_tiles_back(d, w, kh, kw, dv, tiles, k, c, nr, step, work):
                     )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work):
     """dw (KH, KW, C, K) += Gᵀ dU G, phase by phase; see ``winograd._weight_gradient``."""
     blocks = (c + block - 1) // block
@@ -212,7 +214,7 @@ def _weight_gradient(v, d, dw, kh, kw, tiles, c, k, nr, block, step, work):
                     _weights_back_22(du, at, SEEN * du_point, du_point, dw, to + j, row, column)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _add_pixels(dv, n, th, tw, c, dxp, step, kh, kw):
     """dxp (N, 8 TH + 4, 8 TW + 4, C): the pieces B dV Bᵀ of every phase, added up where they overlap."""
     line = (2 * TILE * tw + 4) * c
@@ -264,7 +266,7 @@ def _there(kh: int, kw: int, c: int) -> np.ndarray:
 def _multiplier(w: np.ndarray, tiles: int | None) -> Callable[..., None]:
     """f(V, M, T): M (36, T, K) from V (36, 4 C / L, T, L) with w (KH, KW, C, K); see ``winograd.multiplier``."""
     kh, kw, c, k = w.shape
-    nr, step, flat = panel_width(k, w.dtype), lanes(w.dtype), np.ascontiguousarray(w).reshape(-1)
+    nr, step, flat = panel_width(k, w.dtype), lanes(w.dtype), contiguous(w).reshape(-1)
     if tiles is not None and tiles <= FEW_TILES and k >= FEW_PANELS * nr:
         work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
         return lambda v, m, t: _few_tiles(v, flat, kh, kw, m, t, c, k, nr, step, work)
@@ -279,7 +281,7 @@ def _multiplier_back(w: np.ndarray, tiles: int | None) -> Callable[..., None]:
     kh, kw, c, k = w.shape
     nr, step = panel_width(4 * c, w.dtype), lanes(w.dtype)
     turned = memory.scratch(w.size, w.dtype)
-    exchange_sides(np.ascontiguousarray(w).reshape(-1), kh * kw, c, k, turned, step, False)
+    exchange_sides(contiguous(w).reshape(-1), kh * kw, c, k, turned, step, False)
     whole = c % nr == 0 and 4 * c >= FEW_PANELS * nr
     if tiles is not None and tiles <= FEW_TILES and whole:
         work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)

@@ -4,14 +4,16 @@ For one input pixel and one i, the numbers (j, c) lie side by side in x and in y
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from nn import memory
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import copy_span
+from nn.record import contiguous
 from nn.reference.pixel_shuffle import PixelShuffleCache
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _shuffle(wide, tall, lines, w, run, r, forward):
     for line in prange(lines):  # one row of input pixels
         for i in range(r):
@@ -32,7 +34,7 @@ def shuffle(x: np.ndarray, y: np.ndarray, factor: int) -> None:
 
 def pixel_shuffle_forward(x: np.ndarray, *, factor: int) -> tuple[np.ndarray, PixelShuffleCache]:
     """x (N, H, W, R R C) -> y (N, H R, W R, C) with R = factor, and the cache."""
-    x = np.ascontiguousarray(x)
+    x = contiguous(x)
     n, h, w, channels = x.shape
     c = channels // (factor * factor)
     y = memory.empty((n, h * factor, w * factor, c), x.dtype)
@@ -42,7 +44,7 @@ def pixel_shuffle_forward(x: np.ndarray, *, factor: int) -> tuple[np.ndarray, Pi
 
 def pixel_shuffle_backward(dy: np.ndarray, cache: PixelShuffleCache) -> np.ndarray:
     """dy (N, H R, W R, C) -> dx (N, H, W, R R C)."""
-    dy = np.ascontiguousarray(dy)
+    dy = contiguous(dy)
     r = cache.factor
     n, rh, rw, c = dy.shape
     dx = memory.empty((n, rh // r, rw // r, r * r * c), dy.dtype)

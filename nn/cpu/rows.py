@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit, prange
 
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import add_span, clear_span
 
 CHUNKS = 32  # fixed, so that the order of the sum does not depend on the number of threads
@@ -17,7 +18,7 @@ def add_chunks(partial: np.ndarray, columns: int, out: np.ndarray) -> None:
         add_span(out, 0, partial, 0, columns)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _add_column_sums(flat, rows, columns, partial, out):
     share = (rows + CHUNKS - 1) // CHUNKS
     for chunk in prange(CHUNKS):

@@ -40,6 +40,7 @@ from nn import memory
 from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import DEPTH, PAD, ROWS, multiply_panels, panel_width, scratch
+from nn.cpu.kernel import kernel
 from nn.cpu.simd import (
     FLOATS,
     NEAR_ROWS,
@@ -55,6 +56,7 @@ from nn.cpu.simd import (
     sandwich_add,
     transpose_tile,
 )
+from nn.record import contiguous
 
 TILE = 4  # pixels of a tile's side
 SEEN = TILE + 2
@@ -149,7 +151,7 @@ def _tile_to_points(x, i, first, column, shape, stride, v, to, tiles, point, ste
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def transform_pixels(x, n, shape, top, left, th, tw, stride, v, step, corners) -> None:
     """V (36, S S C / L, T, L) from x (N, H, W, C) behind a border of ``top`` rows and ``left`` columns of zeros.
 
@@ -166,7 +168,7 @@ def transform_pixels(x, n, shape, top, left, th, tw, stride, v, step, corners) -
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _transform_weights(w, c, k, u, nr, step):
     """U (36, K / NR, C, NR), each point in panels, from the weights w (3, 3, C, K)."""
     point = (k + nr - 1) // nr * nr * c + PAD
@@ -176,7 +178,7 @@ def _transform_weights(w, c, k, u, nr, step):
             _weights(w, i * k + j, 3 * c * k, c * k, u, to, SEEN * point, point)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def exchange_sides(w, taps, c, k, out, step, turn) -> None:
     """out (KH, KW, K, C): the kernel w (KH, KW, C, K), sides exchanged, turned by 180 degrees where asked."""
     for task in prange(taps * (c // step)):
@@ -186,7 +188,7 @@ def exchange_sides(w, taps, c, k, out, step, turn) -> None:
             transpose_tile(w, (tap * c + i) * k + j, k, out, (to * k + j) * c + i, c)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def products(v, u, m, tiles, c, k, nr, deep, wide, block) -> None:
     """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points; V (36, C / L, T, L), T in whole tiles.
 
@@ -213,7 +215,7 @@ def products(v, u, m, tiles, c, k, nr, deep, wide, block) -> None:
                     more = True
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def transform_output(m, tiles, n, th, tw, k, bias, slope, factor, y, step) -> None:
     """y from M (36, T, K), finished: (N, 4 TH, 4 TW, K), shuffled by ``factor``; where in it, see ``ends.py``."""
     point = whole_tiles(tiles) * k + PAD
@@ -230,7 +232,7 @@ def transform_output(m, tiles, n, th, tw, k, bias, slope, factor, y, step) -> No
                 )
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _in_one_go(
     x,
     shape,
@@ -292,7 +294,7 @@ def _in_one_go(
                     )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def transform_gradient(dy, n, th, tw, k, d, step) -> None:
     """D (36, K / L, T, L) from dy (N, 4 TH, 4 TW, K)."""
     line = TILE * tw * k
@@ -340,7 +342,7 @@ def weight_block(v, v0, d, d0, room, tiles, first, rows, columns, nr, du, to) ->
                 )
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work):
     """dw (3, 3, C, K) += Gᵀ dU G with dU[p] = V[p]ᵀ (C, T) D[p] (T, K), block by block: dU is never written out.
 
@@ -367,7 +369,7 @@ def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work):
                 )
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@kernel
 def _few_tiles(v, w, m, tiles, c, k, nr, step, work):
     """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points, straight from the weights w (3, 3, C, K).
 
@@ -427,7 +429,7 @@ def convolve(
     step = lanes(y.dtype)
     th, tw = -(-oh // TILE), -(-ow // TILE)
     tiles = n * th * tw
-    x, w, tiled = x.reshape(-1), np.ascontiguousarray(w).reshape(-1), y.reshape(-1)
+    x, w, tiled = x.reshape(-1), contiguous(w).reshape(-1), y.reshape(-1)
     if oh % TILE or ow % TILE:
         tiled = memory.scratch(tiles * TILE * TILE * k, y.dtype)
     corners = corners_of(c, 1, y.dtype)
@@ -513,7 +515,7 @@ def backward(
     if dx is None:
         return
     turned = memory.scratch((3, 3, k, c), w.dtype)
-    exchange_sides(np.ascontiguousarray(w).reshape(-1), 9, c, k, turned.reshape(-1), step, True)
+    exchange_sides(contiguous(w).reshape(-1), 9, c, k, turned.reshape(-1), step, True)
     dy = dy.reshape(n, TILE * th, TILE * tw, k)
     around = tuple(2 - p for p in padding)
     convolve(dy, turned, Finish.make(None, c, x.dtype), dx, (1, 1), around)

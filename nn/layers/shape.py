@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nn.layer import Layer, LayerSpec, Sample, Saved, register
+from nn.record import contiguous
 
 
 class Reshape(Layer):
@@ -21,10 +22,10 @@ class Reshape(Layer):
         self.shape = tuple(shape)
 
     def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
-        return x.reshape(self.out_shape(x.shape)), x.shape
+        return contiguous(x).reshape(self.out_shape(x.shape)), x.shape
 
     def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
-        return dy.reshape(saved) if need_dx else None
+        return contiguous(dy).reshape(saved) if need_dx else None
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) < 1 or math.prod(shape[1:]) != math.prod(self.shape):
@@ -41,10 +42,10 @@ class Flatten(Layer):
     """x (N, ...) -> y (N, product of the rest), in memory order (H, W, C for pictures)."""
 
     def _forward(self, x: np.ndarray) -> tuple[np.ndarray, Saved]:
-        return x.reshape(self.out_shape(x.shape)), x.shape
+        return contiguous(x).reshape(self.out_shape(x.shape)), x.shape
 
     def _backward(self, dy: np.ndarray, saved: Saved, need_dx: bool) -> np.ndarray | None:
-        return dy.reshape(saved) if need_dx else None
+        return contiguous(dy).reshape(saved) if need_dx else None
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) < 1:

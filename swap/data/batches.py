@@ -127,15 +127,15 @@ class Batches:
             for (faces, _), plan in zip(self.sides, plans, strict=True)
         )
 
-    def made(self, drawn: Drawn) -> Batch:
-        """The batch of what was drawn, on all threads."""
+    def made(self, drawn: Drawn, out: np.ndarray | None = None) -> Batch:
+        """The batch of what was drawn, on all threads; in ``out`` (4, batch_size, size, size, 3), if given."""
         from swap.data.fused import Part, warp_and_colour  # Numba's; the GPU has its own
 
         parts = []
         for (faces, _), (chosen, plan) in zip(self.sides, drawn, strict=True):
             parts.append(Part(chosen, plan.shown, plan.noise, plan.colours, faces.margin))
             parts.append(Part(chosen, plan.wanted, None, plan.plain, faces.margin))
-        return Batch(*warp_and_colour(parts, self.size))
+        return Batch(*warp_and_colour(parts, self.size, out))
 
     def plan(self, step: int, side: int) -> Plan:
         """What is drawn for side 0 (A) or 1 (B) of a step; ``at`` is what comes of both."""

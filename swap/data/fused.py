@@ -35,11 +35,11 @@ class Part(NamedTuple):
     margin: float
 
 
-def warp_and_colour(parts: Sequence[Part], size: int) -> np.ndarray:
-    """(P, N, size, size, 3) float32: the pictures of P parts of N each, in one pass over all of them."""
+def warp_and_colour(parts: Sequence[Part], size: int, out: np.ndarray | None = None) -> np.ndarray:
+    """(P, N, size, size, 3) float32: the pictures of P parts of N each, in one pass over all of them; in ``out``."""
     count = len(parts[0].faces)
-    # Used again: fresh pages cost more than half of this.
-    out = memory.empty((len(parts), count, size, size, 3), np.float32)
+    if out is None:  # used again: fresh pages cost more than half of this
+        out = memory.empty((len(parts), count, size, size, 3), np.float32)
     placements = [part.placement for part in parts]
     still = np.zeros((count, GRID, GRID), np.complex64)
     pixels = [part.faces.shape[1] / part.margin for part in parts]

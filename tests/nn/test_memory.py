@@ -10,8 +10,7 @@ from nn import memory
 
 @pytest.fixture(autouse=True)
 def _fresh_pool(monkeypatch):
-    monkeypatch.setattr(memory, "_idle", {})
-    monkeypatch.setattr(memory, "_asked", {})
+    monkeypatch.setattr(memory, "_here", type("Here", (memory._Here,), {"shared": memory.Pool()})())
 
 
 def address(array):
@@ -19,7 +18,7 @@ def address(array):
 
 
 def idle_bytes():
-    return sum(size * len(waiting) for size, waiting in memory._idle.items())
+    return sum(size * len(waiting) for size, waiting in memory._here.pool.idle.items())
 
 
 def test_released_memory_serves_the_next_array_of_its_size():
@@ -63,7 +62,7 @@ def test_the_longest_unused_goes_first(monkeypatch):
     monkeypatch.setattr(memory, "KEPT_BYTES", 250_000)
     for size in (100_000, 110_000, 100_000, 120_000, 130_000):
         memory.empty(size, np.uint8)
-    assert [len(memory._idle[size]) for size in (100_000, 110_000, 120_000)] == [1, 0, 1]
+    assert [len(memory._here.pool.idle[size]) for size in (100_000, 110_000, 120_000)] == [1, 0, 1]
 
 
 def test_threads_never_share_an_array():

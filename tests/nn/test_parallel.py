@@ -19,7 +19,8 @@ def parallel_loops(source: str) -> dict[str, int]:
     found = {}
     for function in ast.walk(ast.parse(source)):
         if isinstance(function, ast.FunctionDef) and any(
-            "parallel=True" in ast.unparse(decorator) for decorator in function.decorator_list
+            ast.unparse(decorator) == "kernel" or "parallel=True" in ast.unparse(decorator)
+            for decorator in function.decorator_list
         ):
             calls = (node for node in ast.walk(function) if isinstance(node, ast.Call))
             found[function.name] = sum(ast.unparse(call.func) == "prange" for call in calls)
@@ -40,7 +41,7 @@ def test_no_function_has_two_parallel_loops() -> None:
 
 
 TWO = """
-@njit(parallel=True)
+@kernel
 def copied_twice(a, b, c):
     for i in prange(a.size):
         copy_span(b, i, a, i, 1)

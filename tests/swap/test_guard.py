@@ -56,8 +56,8 @@ def test_a_weight_is_named(trainer, name, bad, what):
 def test_a_picture_is_named(trainer):
     made = trainer.batches.made
 
-    def spoiled(drawn):
-        batch = made(drawn)
+    def spoiled(drawn, out=None):
+        batch = made(drawn, out)
         batch.input_b[1, 2, 3] = np.nan
         return batch
 
@@ -74,14 +74,14 @@ def test_a_layer_whose_output_overflows_is_named(trainer):
 
 @pytest.mark.parametrize("name", ["encoder.conv2d3.bias", "decoder_a.conv2d4.bias"])
 def test_a_gradient_is_named_before_it_reaches_the_weights(trainer, name):
-    backpropagate = trainer.model.backpropagate
+    gradients = trainer.host.gradients
 
     def spoiled(*args, **options):
-        losses = backpropagate(*args, **options)
+        losses = gradients(*args, **options)
         trainer.arena.parameters[name].grad[0] = np.nan
         return losses
 
-    trainer.model.backpropagate = spoiled
+    trainer.host.gradients = spoiled
     weights = stops(trainer, "the gradient of layer", f"tensor {name}", "NaN")
     np.testing.assert_array_equal(trainer.arena.values, weights)
 
@@ -143,8 +143,8 @@ def test_an_explosion_stops_the_run_and_leaves_its_save(trainer):
     trainer.run(Budget(steps=2 + RECENT))
     before = hashes(trainer.folder)
     trainer.optimizer.step = lambda: None
-    backpropagate = trainer.model.backpropagate
-    trainer.model.backpropagate = lambda *a, **o: backpropagate(*a, **o) | {"b": 1e4}
+    gradients = trainer.host.gradients
+    trainer.host.gradients = lambda *a, **o: gradients(*a, **o) | {"b": 1e4}
     with pytest.raises(DivergenceError, match=f"loss of B explodes at step {3 + RECENT}"):
         trainer.run(Budget(steps=100))
     assert hashes(trainer.folder) == before

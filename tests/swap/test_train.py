@@ -338,13 +338,13 @@ def test_a_loss_that_is_no_number_leaves_the_last_save(make, tmp_path, bad):
     make().run(Budget(steps=2))
     before = hashes(tmp_path)
     trainer = make()
-    backpropagate = trainer.model.backpropagate
+    gradients = trainer.host.gradients
 
     def diverging(*args, **options):
-        losses = backpropagate(*args, **options)
+        losses = gradients(*args, **options)
         return losses | ({"b": bad} if trainer.steps == 4 else {})
 
-    trainer.model.backpropagate = diverging
+    trainer.host.gradients = diverging
     with pytest.raises(DivergenceError, match="step 5"):
         trainer.run(Budget(steps=9))
     assert hashes(tmp_path) == before

@@ -1,0 +1,35 @@
+"""How a kernel is compiled, and called from Python."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+from nn import record
+
+
+class Kernel:
+    """A compiled function that gives nothing back: all it does is in the arrays that it is called with.
+
+    From Python it is called through this, so that a step can be recorded (``nn/record.py``); ``compiled`` is Numba's.
+    """
+
+    def __init__(self, compiled: Callable[..., None]) -> None:
+        self.compiled = compiled
+
+    def __call__(self, *args: Any) -> None:
+        record.note(self.compiled, args)
+        self.compiled(*args)
+
+
+def kernel(function: Callable[..., None] | None = None, *, parallel: bool = True) -> Any:
+    """Compiles a function for Python to call: once, then found on disk; ``prange`` runs on all threads.
+
+    One loop of these a function, and no two: Numba would make one of them where it sees no harm, and it does not see
+    what goes through an address. What kernels call in turn is plain ``njit``.
+    """
+    if function is None:
+        return functools.partial(kernel, parallel=parallel)
+    compiled = njit(parallel=parallel, cache=True, nogil=True, error_model="numpy")(function)
+    return functools.wraps(function)(Kernel(compiled))
