@@ -1,6 +1,7 @@
 """Each convolution and dense layer of a preset, forward and backward: milliseconds, GFLOP/s, error, beside PyTorch.
 
-    python -m bench layers [--presets lite] [--batch 16] [--rounds 7] [--vs torch] [--json FILE]
+    python -m bench layers [--presets lite] [--batch 16] [--rounds 7] [--vs torch] [--unrecorded]
+                           [--json FILE]
 
 A step's batch: the encoder sees both sides at once, a decoder its own. Backward is the gradient of the input, the
 weights and the bias together; of the first layer, whose input is no layer's output, that of weights and bias, as in
@@ -9,9 +10,10 @@ that the fraction of the ceiling may exceed 1: the ceiling is what the register 
 threads with its numbers in the L1 cache, measured between the rounds. The error is the largest of y and all gradients
 in float32 against the reference in float64, relative to the largest entry.
 
-PyTorch's backward pass is called without its recording of gradients. Where a convolution pads more on one side than on
-the other, which PyTorch's does not do, its forward pass pads first and its backward pass cuts off, as in a network of
-PyTorch's. Of contiguous and channels_last the faster counts.
+Layers are timed as a training step runs them: ours repeat what was recorded (nn/record.py); with --unrecorded they are
+called. PyTorch's backward pass is called without its recording of gradients. Where a convolution pads more on one side
+than on the other, which PyTorch's does not do, its forward pass pads first and its backward pass cuts off, as in a
+network of PyTorch's. Of contiguous and channels_last the faster counts.
 
 --presets others: layers of other networks (SHAPES and DENSE below), a batch of 64 of 28 x 28 and of 16 of the rest.
 
@@ -32,7 +34,7 @@ from bench import gpu
 from bench.arguments import count, file_to_write, preset_name
 from bench.ceiling import ceiling
 from bench.gpu import on_gpu
-from bench.rivals import KINDS, answer, answers, has_torch, size_of
+from bench.rivals import KINDS, UNRECORDED, answer, answers, has_torch, size_of
 
 CEILING = "ceiling"
 OTHERS = "others"
@@ -67,18 +69,25 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--batch", type=count, default=16, help="faces a side")
     parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--vs", choices=["torch"])
+    parser.add_argument(
+        "--unrecorded", action="store_true", help="our layers called, not repeated from a recording"
+    )
     parser.add_argument("--json", type=file_to_write)
-    parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=[*KINDS, UNRECORDED], help=argparse.SUPPRESS)
     if on_gpu(argv):
         return gpu.layers_main(argv)
     options = parser.parse_args(argv)
     if options.worker:
-        make = our_passes if options.worker == "ours" else torch_passes
-        passes = make(options.presets[0], options.batch, "last" in options.worker)
+        preset, batch = options.presets[0], options.batch
+        if options.worker.startswith("torch"):
+            passes = torch_passes(preset, batch, "last" in options.worker)
+        else:
+            passes = our_passes(preset, batch, recorded=options.worker != UNRECORDED)
         return answer(partial(time_all, passes))
     if options.vs and not has_torch():
         return 2
-    kinds = KINDS if options.vs else KINDS[:1]
+    ours = UNRECORDED if options.unrecorded else KINDS[0]
+    kinds = (ours, *KINDS[1:]) if options.vs else (ours,)
     rows = [
         row for p in options.presets for row in compare(p, options.batch, options.rounds, kinds)
     ]
@@ -99,7 +108,7 @@ def main(argv: list[str]) -> int:
 def compare(preset: str, batch: int, rounds: int, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
     """Every pass of one preset: every kind in its own process, asked in turn."""
     found = answers(["layers", "--presets", preset, "--batch", str(batch)], kinds, rounds)
-    ceiling = statistics.median(a.pop(CEILING) for a in found["ours"])
+    ceiling = statistics.median(a.pop(CEILING) for a in found[kinds[0]])
     work = {}
     for name, layer, shape, first in layers(preset, batch):
         macs = layer.macs(shape)
@@ -108,8 +117,8 @@ def compare(preset: str, batch: int, rounds: int, kinds: tuple[str, ...]) -> lis
     rows = []
     for name, macs in work.items():
         times = {k: statistics.median(a[name] for a in found[k]) for k in kinds}
-        gflops = 2 * macs / times["ours"] / 1e6
-        row = {"preset": preset, "pass": name, "ours_ms": times["ours"], "gflops": gflops}
+        gflops = 2 * macs / times[kinds[0]] / 1e6
+        row = {"preset": preset, "pass": name, "ours_ms": times[kinds[0]], "gflops": gflops}
         row |= {"of_ceiling": gflops / ceiling, "error": wrong[name.rpartition(" ")[0]]}
         if len(kinds) > 1:
             row["torch_ms"] = min(times[k] for k in kinds[1:])
@@ -184,16 +193,21 @@ def timed(run: Any) -> float:
     return best * 1000
 
 
-def our_passes(preset: str, batch: int, _: bool) -> dict[str, Any]:
+def our_passes(preset: str, batch: int, *, recorded: bool) -> dict[str, Any]:
     """Forward and backward of every layer."""
-    rng = np.random.default_rng(0)
+    from nn.memory import OwnPool
+    from nn.record import Recorded
+
+    rng, pool = np.random.default_rng(0), OwnPool()
     passes = {CEILING: ceiling}
     for name, layer, shape, first in layers(preset, batch):
         x = rng.standard_normal(shape, np.float32)
         y, cache = layer.forward(x)
         dy = rng.standard_normal(y.shape, np.float32)
-        passes[f"{name} forward"] = partial(layer.forward, x)
-        passes[f"{name} backward"] = partial(layer.backward, dy, cache, need_dx=not first)
+        forward = partial(layer.forward, x)
+        backward = partial(layer.backward, dy, cache, need_dx=not first)
+        passes[f"{name} forward"] = Recorded(forward, pool) if recorded else forward
+        passes[f"{name} backward"] = Recorded(backward, pool) if recorded else backward
     return passes
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 KINDS = ("ours", "torch", "torch channels_last")
+UNRECORDED = "ours unrecorded"  # as Python calls it, see nn/record.py
 
 
 def has_torch() -> bool:

@@ -36,9 +36,7 @@ import numpy as np
 from bench import gpu
 from bench.arguments import count, file_to_write, preset_name
 from bench.gpu import on_gpu
-from bench.rivals import KINDS, answer, answers, has_torch, size_of
-
-UNRECORDED = "ours unrecorded"
+from bench.rivals import KINDS, UNRECORDED, answer, answers, has_torch, size_of
 
 
 def main(argv: list[str]) -> int:
