@@ -8,8 +8,10 @@ FEW_ROWS rows each of the three products passes the weights (or their gradient) 
     dw += xᵀ dy   vectors of dy times single numbers of x, added to dw tile by tile
 
 The sum over i in the first is cut into shares, so that there is work for several threads even where O is small; each
-has a sum of its own, and they are added in order. Shares and blocks follow from the sizes alone, so results do
-not depend on the number of threads. With more rows, packing the weights is cheap beside the product: ``multiply``.
+has a sum of its own, and they are added in order. The backward pass is cut by rows of w, which share what dy is packed
+to, or, where w is wide and lies in the caches, by columns: then each part packs its own of dy, no core waits for what
+another has written, and dx is the sum over the parts. Shares, parts and blocks follow from the sizes alone, so results
+do not depend on the number of threads. With more rows, packing the weights is cheap beside the product: ``multiply``.
 """
 
 import functools
@@ -19,7 +21,7 @@ import numpy as np
 from numba import get_thread_id, njit, prange
 
 from nn import memory
-from nn.cpu.gemm import PAD, multiply, panel_width, panels, scratch
+from nn.cpu.gemm import PAD, THREADS, multiply, panel_width, panels, scratch
 from nn.cpu.kernel import kernel
 from nn.cpu.rows import add_column_sums
 from nn.cpu.simd import (
@@ -30,6 +32,7 @@ from nn.cpu.simd import (
     clear_span,
     copy_span,
     lanes,
+    low_ones_2,
     prefetch,
     tile_product_1,
     tile_product_2,
@@ -41,12 +44,16 @@ from nn.reference.dense import DenseCache
 FEW_ROWS = 128
 DEPTH = 256  # terms that a tile of the backward pass sums at a time
 ROWS = 64  # of w in a block of the forward pass: while one is multiplied, the next is fetched
+CACHED_ROWS = 128  # in a block where w lies in the caches anyway, and nothing is fetched ahead
+CACHED = 2 * 2**20  # bytes of such a w
 COLUMNS = 512  # of w or dw in one task
 TASKS = 16  # wanted at least, so that several threads have work
-BLOCK = 128  # inputs in one task of the backward pass, where that makes enough tasks
+BLOCK = 128  # inputs in one task of the backward pass by rows, where that makes enough tasks
+PART = 256  # outputs in a part of the backward pass by columns: so many, or a multiple
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+# Where a tile is small, the call itself would be a tenth of it.
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth, add, edge, e0):
     """c[height, width] (+)= a b: one tile, made at e0 of ``edge`` where c ends within it.
 
@@ -67,16 +74,19 @@ def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_block(x, x_row, w, k, depth, row, column, n, left, right, outputs, nr, to, t0, own):
+def _add_block(
+    x, x_row, w, k, depth, row, column, last, n, left, right, outputs, nr, to, t0, own, edge
+):
     """Adds the terms k to k + depth to columns left to right of ``to``: w is read where it lies, once for each tile.
 
-    Meanwhile the next block, from ``row`` and ``column`` on, is fetched row after row as it lies, some of it before
-    each tile. A tile reads a few numbers here and a few a row further on, which the processor does not foresee.
+    Meanwhile the next block, from ``row`` and ``column`` to ``last``, is fetched row after row as it lies, some of it
+    before each tile. A tile reads a few numbers here and a few a row further on, which the processor does not foresee.
+    Tiles that end within ``to`` are made at ``edge`` of ``own``.
     """
     step = LINE // w.itemsize
     tiles = ((right - left + nr - 1) // nr) * ((n + TILE_ROWS - 1) // TILE_ROWS)
-    some = (ROWS * ((right - left + step - 1) // step) + tiles - 1) // tiles
-    last, first, width = row + ROWS, column, right - left
+    some = ((last - row) * ((right - left + step - 1) // step) + tiles - 1) // tiles
+    first, width = column, right - left
     for j in range(left, right, nr):
         there = min(nr, right - j)
         b, b0, b_k = w, k * outputs + j, outputs
@@ -93,12 +103,15 @@ def _add_block(x, x_row, w, k, depth, row, column, n, left, right, outputs, nr, 
                     if column >= first + width:
                         row, column = row + 1, first
             _tile(x, m * x_row + k, x_row, 1, min(TILE_ROWS, n - m), b, b0, b_k, there, nr,
-                  to, t0 + m * outputs + j, outputs, depth, True, own, ROWS * nr)  # fmt: skip
+                  to, t0 + m * outputs + j, outputs, depth, True, own, edge)  # fmt: skip
 
 
 @kernel
-def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
-    """y = bias + the first share of the sum over inputs; the others go to ``sums`` (shares - 1, N, O)."""
+def _forward(x, x_row, w, bias, n, inputs, outputs, share, rows, ahead, nr, y, sums, space):
+    """y = bias + the first share of the sum over inputs; the others go to ``sums`` (shares - 1, N, O).
+
+    ``rows`` of w at a time, and meanwhile ``ahead`` of the next ones are fetched.
+    """
     shares = (inputs + share - 1) // share
     stripes = (outputs + COLUMNS - 1) // COLUMNS
     for task in prange(shares * stripes):
@@ -111,12 +124,12 @@ def _forward(x, x_row, w, bias, n, inputs, outputs, share, nr, y, sums, space):
                 copy_span(to, t0 + m * outputs + left, bias, left, right - left)
             else:
                 clear_span(to, t0 + m * outputs + left, to, 0, right - left)
-        for k in range(part * share, end, ROWS):
-            row, column = k + ROWS, left
+        for k in range(part * share, end, rows):
+            row, column = k + rows, left
             if row >= end:  # the next task, which is mostly this thread's
                 row, column = (task + 1) // stripes * share, (task + 1) % stripes * COLUMNS
-            _add_block(x, x_row, w, k, min(ROWS, end - k), row, column, n, left, right, outputs, nr,
-                       to, t0, own)  # fmt: skip
+            _add_block(x, x_row, w, k, min(rows, end - k), row, column, row + ahead, n, left, right,
+                       outputs, nr, to, t0, own, rows * nr)  # fmt: skip
 
 
 @kernel
@@ -127,95 +140,161 @@ def _add_shares(sums, n, outputs, y):
             add_span(y, m * outputs, sums, at, outputs)
 
 
-@kernel
-def _prepare(dy, n, outputs, straight, wide, turned, tall, count, db, space):
-    """straight: dy in panels of ``wide`` outputs; turned: dyᵀ in panels of ``tall`` examples; db += its column sums.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pack(dy, left, width, n, outputs, straight, s0, wide, turned, tall, t_row, t0, count, db, own):
+    """``width`` columns of dy, from ``left`` on: as panels of ``wide`` outputs to ``straight`` from s0 on, as panels
+    of ``tall`` examples and t_row outputs to ``turned``, there from output t0 on; their sums are added to db.
 
-    Both end in zeros, where the last panel is not full. ``turned`` or ``db`` may be empty: not wanted.
+    Panels that are not full end in zeros. ``turned`` or ``db`` may be empty: not wanted.
     """
-    for task in prange((outputs + wide - 1) // wide):
-        left = task * wide
-        width = min(wide, outputs - left)
-        for m in range(n):
-            to = (task * n + m) * wide
-            copy_span(straight, to, dy, m * outputs + left, width)
-            if width < wide:
-                clear_span(straight, to + width, dy, 0, wide - width)
-        if db.size > 0:
-            own = space[get_thread_id()]
+    full = 2 * VECTOR_BYTES // dy.itemsize  # known when it is compiled: no call for each copy
+    for first in range(0, width, wide):
+        there = min(wide, width - first)
+        start, source = s0 + first * n, left + first
+        if there == full:
+            for m in range(n):
+                copy_span(straight, start + m * wide, dy, m * outputs + source, full)
+        else:
+            for m in range(n):
+                copy_span(straight, start + m * wide, dy, m * outputs + source, there)
+                clear_span(straight, start + m * wide + there, dy, 0, wide - there)
+        if db.size > 0 and there == full:
+            low_ones_2(
+                straight, start, 0, 0, 0, straight, start, wide, 0, db, source, 0, n, 1, True
+            )
+        elif db.size > 0:
             clear_span(own, 0, dy, 0, wide)
             for m in range(n):
-                add_span(own, 0, straight, (task * n + m) * wide, wide)
-            add_span(db, left, own, 0, width)
+                add_span(own, 0, straight, start + m * wide, wide)
+            add_span(db, source, own, 0, there)
         if turned.size > 0:
             for m in range(0, (n + tall - 1) // tall * tall, count):
-                panel = m // tall * tall * outputs + m % tall
-                for o in range(left, left + width, count):
-                    if m + count <= n and o + count <= outputs:
-                        source = (task * n + m) * wide + o - left
-                        transpose_tile(straight, source, wide, turned, panel + o * tall, tall)
+                panel = m // tall * tall * t_row + m % tall
+                for o in range(0, there, count):
+                    to = panel + (t0 + first + o) * tall
+                    if m + count <= n and o + count <= there:
+                        transpose_tile(straight, start + m * wide + o, wide, turned, to, tall)
                     else:
-                        for oo in range(o, min(o + count, outputs)):
-                            clear_span(turned, panel + oo * tall, dy, 0, count)
-                            for mm in range(m, min(m + count, n)):
-                                turned[panel + oo * tall + mm - m] = dy[mm * outputs + oo]
+                        for oo in range(min(count, there - o)):
+                            clear_span(turned, to + oo * tall, dy, 0, count)
+                            for mm in range(min(count, n - m)):
+                                turned[to + oo * tall + mm] = dy[
+                                    (m + mm) * outputs + source + o + oo
+                                ]
+
+
+@kernel
+def _prepare(dy, n, outputs, straight, wide, turned, tall, count, db, space):
+    """dy and dyᵀ in panels, db += the column sums of dy: all that blocks of rows of w share."""
+    for task in prange((outputs + wide - 1) // wide):
+        left = task * wide
+        _pack(dy, left, min(wide, outputs - left), n, outputs, straight, left * n, wide,
+              turned, tall, outputs, left, count, db, space[get_thread_id()])  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _weight_gradient(x, first, height, straight, n, inputs, outputs, nr, dw, own):
-    """Rows first to first + height of dw (I, O) += xᵀ dy."""
+def _weight_gradient(x, first, height, left, width, straight, n, inputs, outputs, nr, dw, own):
+    """dw (I, O) += xᵀ dy in rows first to first + height, columns left to left + width, which ``straight`` holds."""
     rows = (height + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
     for m in range(n):  # the numbers of x that belong to a tile, side by side
         copy_span(own, m * rows, x, m * inputs + first, height)
         if height < rows:
             clear_span(own, m * rows + height, x, 0, rows - height)
-    for left in range(0, outputs, COLUMNS):
+    for some in range(0, width, COLUMNS):
         for i in range(0, height, TILE_ROWS):
-            for j in range(left, min(outputs, left + COLUMNS), nr):
+            for j in range(some, min(width, some + COLUMNS), nr):
                 _tile(own, i, 1, rows, min(TILE_ROWS, height - i),
-                      straight, j * n, nr, min(nr, outputs - j), nr,
-                      dw, (first + i) * outputs + j, outputs, n, True, own, rows * n)  # fmt: skip
+                      straight, j * n, nr, min(nr, width - j), nr,
+                      dw, (first + i) * outputs + left + j, outputs, n, True, own, rows * n)  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _input_gradient(w, first, height, turned, n, inputs, outputs, nr, count, dx, own, rows):
-    """Columns first to first + height of dx (N, I) = dy wᵀ, made as dxᵀ = w dyᵀ; ``own`` holds (rows, nr) of it."""
-    edge = rows * nr  # behind them: the last rows of w, filled up
-    for m in range(0, n, nr):
-        for k in range(0, outputs, DEPTH):
-            depth = min(DEPTH, outputs - k)
-            for i in range(0, height, TILE_ROWS):
-                source = (first + i) * outputs + k
-                a, a0, a_row, there = w, source, outputs, min(TILE_ROWS, height - i)
-                if there < TILE_ROWS:
-                    a, a0, a_row = own, edge, depth
-                    for ii in range(there):
-                        copy_span(own, edge + ii * depth, w, source + ii * outputs, depth)
-                    clear_span(own, edge + there * depth, w, 0, (TILE_ROWS - there) * depth)
-                _tile(a, a0, a_row, 1, TILE_ROWS, turned, m * outputs + k * nr, nr, nr, nr,
-                      own, i * nr, nr, depth, k > 0, own, 0)  # fmt: skip
-        for mm in range(m, min(m + nr, n), count):
-            for i in range(0, height, count):
-                if mm + count <= n and i + count <= height:
-                    transpose_tile(own, i * nr + mm - m, nr, dx, mm * inputs + first + i, inputs)
-                else:
-                    for m1 in range(mm, min(mm + count, n)):
-                        for i1 in range(i, min(i + count, height)):
-                            dx[m1 * inputs + first + i1] = own[i1 * nr + m1 - m]
+def _input_gradient(w, first, height, left, width, turned, d0, outputs, nr, to, t0, own, edge):
+    """(height, nr) of dxᵀ = w dyᵀ at t0 of ``to``, in whole tiles of rows: one panel of ``turned``, from d0 on.
+
+    Of w the rows first to first + height, and columns left to left + width, which are the panel's.
+    """
+    for k in range(0, width, DEPTH):
+        depth = min(DEPTH, width - k)
+        for i in range(0, height, TILE_ROWS):
+            source = (first + i) * outputs + left + k
+            a, a0, a_row, there = w, source, outputs, min(TILE_ROWS, height - i)
+            if there < TILE_ROWS:  # the last rows of w, filled up
+                a, a0, a_row = own, edge, depth
+                for ii in range(there):
+                    copy_span(own, edge + ii * depth, w, source + ii * outputs, depth)
+                clear_span(own, edge + there * depth, w, 0, (TILE_ROWS - there) * depth)
+            _tile(a, a0, a_row, 1, TILE_ROWS, turned, d0 + k * nr, nr, nr, nr,
+                  to, t0 + i * nr, nr, depth, k > 0, own, 0)  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _turn(turned, m, n, nr, first, height, inputs, count, dx):
+    """dx (N, I), rows m to m + nr and columns first to first + height, from (height, nr) of dxᵀ."""
+    for mm in range(m, min(m + nr, n), count):
+        for i in range(0, height, count):
+            if mm + count <= n and i + count <= height:
+                transpose_tile(turned, i * nr + mm - m, nr, dx, mm * inputs + first + i, inputs)
+            else:
+                for m1 in range(mm, min(mm + count, n)):
+                    for i1 in range(i, min(i + count, height)):
+                        dx[m1 * inputs + first + i1] = turned[i1 * nr + m1 - m]
 
 
 @kernel
-def _gradients(x, w, straight, wide, turned, tall, n, inputs, outputs, count, rows, dw, dx, space):
+def _by_rows(x, w, straight, wide, turned, tall, n, inputs, outputs, count, rows, dw, dx, space):
     """dw and dx, in blocks of ``rows`` inputs; an empty ``dx`` is not wanted."""
     for task in prange((inputs + rows - 1) // rows):
         first = task * rows
         height = min(rows, inputs - first)
         own = space[get_thread_id()]
-        _weight_gradient(x, first, height, straight, n, inputs, outputs, wide, dw, own)
+        _weight_gradient(x, first, height, 0, outputs, straight, n, inputs, outputs, wide, dw, own)
         if dx.size > 0:
-            _input_gradient(
-                w, first, height, turned, n, inputs, outputs, tall, count, dx, own, rows
-            )
+            for m in range(0, n, tall):
+                _input_gradient(w, first, height, 0, outputs, turned, m * outputs, outputs, tall,
+                                own, 0, own, rows * tall)  # fmt: skip
+                _turn(own, m, n, tall, first, height, inputs, count, dx)
+
+
+@kernel
+def _by_columns(
+    x, w, dy, wide, tall, n, inputs, outputs, count, columns, dw, db, sums, panels, space
+):
+    """dw, db and sums (parts, panels of dxᵀ), in parts of ``columns`` outputs; empty ``sums`` are not wanted.
+
+    What a part needs of dy is packed where it is needed; ``panels`` has room for that.
+    """
+    parts, count_m = (outputs + columns - 1) // columns, (n + tall - 1) // tall
+    size = sums.size // (parts * count_m)
+    for part in prange(parts):
+        left = part * columns
+        width = min(columns, outputs - left)
+        own, straight = space[get_thread_id()], panels[get_thread_id(), 0]
+        turned = panels[get_thread_id(), 1, : 0 if sums.size == 0 else panels.shape[2]]
+        _pack(
+            dy, left, width, n, outputs, straight, 0, wide, turned, tall, columns, 0, count, db, own
+        )
+        _weight_gradient(x, 0, inputs, left, width, straight, n, inputs, outputs, wide, dw, own)
+        if sums.size > 0:
+            for m in range(count_m):
+                _input_gradient(w, 0, inputs, left, width, turned, m * tall * columns, outputs, tall,
+                                sums, (part * count_m + m) * size, own, 0)  # fmt: skip
+
+
+@kernel
+def _add_parts(sums, parts, n, tall, inputs, rows, count, dx, space):
+    """dx = the sum of all parts of dxᵀ, in their order and turned round."""
+    blocks, count_m = (inputs + rows - 1) // rows, (n + tall - 1) // tall
+    size = sums.size // (parts * count_m)
+    for task in prange(blocks * count_m):
+        m, first = task // blocks, task % blocks * rows
+        height = min(rows, inputs - first)
+        own = space[get_thread_id()]
+        copy_span(own, 0, sums, m * size + first * tall, height * tall)
+        for part in range(1, parts):
+            at = (part * count_m + m) * size + first * tall
+            add_span(own, 0, sums, at, height * tall)
+        _turn(own, m * tall, n, tall, first, height, inputs, count, dx)
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
@@ -250,24 +329,27 @@ def dense_forward(
         call(np.copyto, y, 0 if b is None else b)
     if y.size == 0 or inputs == 0:
         return y, DenseCache(x, w)
-    nr, share = _blocks(n, inputs, outputs, x.dtype)
+    nr, share, rows, ahead = _blocks(n, inputs, outputs, x.dtype)
     shares = -(-inputs // share)
     sums = memory.scratch((shares - 1) * n * outputs, x.dtype)
-    rows, x_row = _whole_tiles(x)
-    space = scratch((ROWS + TILE_ROWS) * nr, x.dtype)
-    _forward(rows, x_row, _flat(w), bias, n, inputs, outputs, share, nr, y.reshape(-1), sums, space)
+    tiles, x_row = _whole_tiles(x)
+    space = scratch((rows + TILE_ROWS) * nr, x.dtype)
+    _forward(tiles, x_row, _flat(w), bias, n, inputs, outputs, share, rows, ahead, nr,
+             y.reshape(-1), sums, space)  # fmt: skip
     if shares > 1:
         _add_shares(sums, n, outputs, y.reshape(-1))
     return y, DenseCache(x, w)
 
 
 @functools.lru_cache(4096)
-def _blocks(n: int, inputs: int, outputs: int, dtype: np.dtype) -> tuple[int, int]:
-    """Of the forward pass: NR, and the inputs of a share."""
+def _blocks(n: int, inputs: int, outputs: int, dtype: np.dtype) -> tuple[int, int, int, int]:
+    """Of the forward pass: NR, the inputs of a share, the rows of a block, and how many of the next are fetched."""
     wanted = -(-TASKS // -(-outputs // COLUMNS))
     # A share is long beside the rows, or its own sum would cost more than its weights.
     share = max(-(-inputs // wanted), 8 * n, ROWS)
-    return panel_width(outputs, dtype), -(-share // ROWS) * ROWS
+    share = -(-share // ROWS) * ROWS
+    cached = inputs * outputs * dtype.itemsize <= CACHED
+    return panel_width(outputs, dtype), share, *((CACHED_ROWS, 0) if cached else (ROWS, ROWS))
 
 
 @memory.framed
@@ -298,26 +380,47 @@ def dense_backward(
             multiply(dy, w, dx, transpose_b=True, accumulate=False)
         return dx
     count = lanes(dy.dtype)
-    wide, tall, rows, numbers = _blocks_back(n, inputs, outputs, dy.dtype)
+    wide, tall = panel_width(outputs, dy.dtype), panel_width(n, dy.dtype)
     none = np.empty(0, dy.dtype)
+    db = none if db is None else db
+    flat_dx = none if dx is None else dx.reshape(-1)
+    flat = x.reshape(-1), w.reshape(-1)
+    if columns := _columns(inputs, outputs, dy.dtype):
+        parts = -(-outputs // columns)
+        whole = -(-inputs // TILE_ROWS) * TILE_ROWS
+        sums = memory.scratch(parts * whole * -(-n // tall) * tall, dy.dtype) if need_dx else none
+        space = scratch(whole * max(n, tall) + TILE_ROWS * max(wide, DEPTH), dy.dtype)
+        own = memory.scratch((THREADS, 2, columns * -(-n // tall) * tall), dy.dtype)
+        _by_columns(
+            *flat, dy.reshape(-1), wide, tall, n, inputs, outputs, count, columns,
+            dw.reshape(-1), db, sums, own, space,
+        )  # fmt: skip
+        if need_dx:
+            _add_parts(sums, parts, n, tall, inputs, max(count, TILE_ROWS), count, flat_dx, space)
+        return dx
+    rows, numbers = _blocks_back(n, inputs, dy.dtype, wide, tall)
     straight = panels(n, outputs, dy.dtype)
     turned = panels(outputs, n, dy.dtype) if need_dx else none
     space = scratch(numbers, dy.dtype)
-    flat = dy.reshape(-1)
-    _prepare(
-        flat, n, outputs, straight, wide, turned, tall, count, none if db is None else db, space
-    )
-    _gradients(
-        x.reshape(-1), w.reshape(-1), straight, wide, turned, tall, n, inputs, outputs, count,
-        rows, dw.reshape(-1), none if dx is None else dx.reshape(-1), space,
+    _prepare(dy.reshape(-1), n, outputs, straight, wide, turned, tall, count, db, space)
+    _by_rows(
+        *flat, straight, wide, turned, tall, n, inputs, outputs, count, rows,
+        dw.reshape(-1), flat_dx, space,
     )  # fmt: skip
     return dx
 
 
 @functools.lru_cache(4096)
-def _blocks_back(n: int, inputs: int, outputs: int, dtype: np.dtype) -> tuple[int, int, int, int]:
-    """Of the backward pass: NR of dy's panels and of dyᵀ's, the inputs of a task, the numbers of a thread's space."""
-    wide, tall = panel_width(outputs, dtype), panel_width(n, dtype)
+def _columns(inputs: int, outputs: int, dtype: np.dtype) -> int:
+    """Outputs in a part of the backward pass by columns; 0: by rows, as w lies, where it comes from memory."""
+    columns = -(-2 * inputs // PART) * PART
+    near = inputs * outputs * dtype.itemsize <= 2 * CACHED
+    return columns if near and outputs >= 4 * columns else 0
+
+
+@functools.lru_cache(4096)
+def _blocks_back(n: int, inputs: int, dtype: np.dtype, wide: int, tall: int) -> tuple[int, int]:
+    """Of the backward pass by rows: the inputs of a task, the numbers of a thread's space."""
     tiles = math.lcm(TILE_ROWS, lanes(dtype))  # whole tiles, and whole squares to turn
     rows = tiles * min(max(1, inputs // (TASKS * tiles)), max(1, BLOCK // tiles))
-    return wide, tall, rows, max(rows * n + TILE_ROWS * wide, rows * tall + TILE_ROWS * DEPTH, wide)
+    return rows, max(rows * n + TILE_ROWS * wide, rows * tall + TILE_ROWS * DEPTH, wide)

@@ -228,6 +228,7 @@ tile_finish_2 = _micro_kernel(2, finish=_finished)
 tall_ones_1 = _micro_kernel(1, 2 * TILE_ROWS, ones=True)
 tall_finish_1 = _micro_kernel(1, 2 * TILE_ROWS, finish=_finished)
 low_product_3 = _micro_kernel(3, 3)  # tiles of 3 rows, for results with few rows
+low_ones_2 = _micro_kernel(2, 1, ones=True)  # the column sums of b
 low_product_5 = _micro_kernel(5, 3)  # needs 32 registers
 
 

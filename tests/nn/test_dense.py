@@ -21,3 +21,29 @@ def test_the_product_is_that_of_float64(n: int, inputs: int, outputs: int, dtype
     assert np.abs(y - truth).max() < 5 * np.finfo(dtype).eps * 4 * inputs**0.5
     alone, _ = dense.dense_forward(x, w, None)
     assert np.abs(alone - (truth - b)).max() < 5 * np.finfo(dtype).eps * 4 * inputs**0.5
+
+
+# By rows, by columns (few inputs, many outputs, 4 MiB at most), and by the packed product (more than 128 rows); whole
+# tiles and such as end within one.
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("n", "inputs", "outputs"),
+    [(32, 300, 70), (129, 40, 50), (32, 128, 2048), (33, 130, 3001), (1, 1, 1024), (17, 9, 1025),
+     (128, 31, 2047), (40, 256, 2048), (5, 128, 16384)],
+)  # fmt: skip
+def test_gradients_of_whole_numbers_are_exact(
+    n: int, inputs: int, outputs: int, dtype: type
+) -> None:
+    rng = np.random.default_rng(n)
+    x, w, dy, dw, db = (
+        rng.integers(-3, 4, shape).astype(dtype)
+        for shape in ((n, inputs), (inputs, outputs), (n, outputs), (inputs, outputs), outputs)
+    )
+    _, cache = dense.dense_forward(x, w, None)
+    wanted = dw + x.T @ dy, db + dy.sum(0)
+    dx = dense.dense_backward(dy, cache, dw, db)
+    np.testing.assert_array_equal(dx, dy @ w.T)
+    np.testing.assert_array_equal(dw, wanted[0])
+    np.testing.assert_array_equal(db, wanted[1])
+    assert dense.dense_backward(dy, cache, dw, None, need_dx=False) is None
+    np.testing.assert_array_equal(dw, wanted[0] + x.T @ dy)
