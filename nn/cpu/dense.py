@@ -258,19 +258,19 @@ def _by_rows(x, w, straight, wide, turned, tall, n, inputs, outputs, count, rows
 
 @kernel
 def _by_columns(
-    x, w, dy, wide, tall, n, inputs, outputs, count, columns, dw, db, sums, panels, space
+    x, w, dy, wide, tall, n, inputs, outputs, count, columns, dw, db, sums, room, space
 ):
     """dw, db and sums (parts, panels of dxᵀ), in parts of ``columns`` outputs; empty ``sums`` are not wanted.
 
-    What a part needs of dy is packed where it is needed; ``panels`` has room for that.
+    What a part needs of dy is packed where it is needed; ``room`` holds that.
     """
     parts, count_m = (outputs + columns - 1) // columns, (n + tall - 1) // tall
     size = sums.size // (parts * count_m)
     for part in prange(parts):
         left = part * columns
         width = min(columns, outputs - left)
-        own, straight = space[get_thread_id()], panels[get_thread_id(), 0]
-        turned = panels[get_thread_id(), 1, : 0 if sums.size == 0 else panels.shape[2]]
+        own, straight = space[get_thread_id()], room[get_thread_id(), 0]
+        turned = room[get_thread_id(), 1, : 0 if sums.size == 0 else room.shape[2]]
         _pack(
             dy, left, width, n, outputs, straight, 0, wide, turned, tall, columns, 0, count, db, own
         )
@@ -390,10 +390,10 @@ def dense_backward(
         whole = -(-inputs // TILE_ROWS) * TILE_ROWS
         sums = memory.scratch(parts * whole * -(-n // tall) * tall, dy.dtype) if need_dx else none
         space = scratch(whole * max(n, tall) + TILE_ROWS * max(wide, DEPTH), dy.dtype)
-        own = memory.scratch((THREADS, 2, columns * -(-n // tall) * tall), dy.dtype)
+        room = memory.scratch((THREADS, 2, columns * -(-n // tall) * tall), dy.dtype)
         _by_columns(
             *flat, dy.reshape(-1), wide, tall, n, inputs, outputs, count, columns,
-            dw.reshape(-1), db, sums, own, space,
+            dw.reshape(-1), db, sums, room, space,
         )  # fmt: skip
         if need_dx:
             _add_parts(sums, parts, n, tall, inputs, max(count, TILE_ROWS), count, flat_dx, space)
