@@ -12,7 +12,7 @@ Frames without a face pass unchanged. Size, frame rate, timestamps and sound are
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,11 +42,12 @@ from swap.model import FACE_SIZE
 from swap.pieces import PieceWriter
 from swap.provenance import Mark, SourceType
 from swap.run import TrainedRun
+from swap.threads import Behind, ahead
 from swap.unfinished import Found, Unfinished, unfinished
 from swap.video import Frame, VideoInfo, probe, read_frames
 
 TOOL = "latentface swap convert"
-BATCH, BATCH_PIXELS = 16, 1 << 26
+BATCH, BATCH_PIXELS = 16, 1 << 25
 CRF = 17  # without x264's macroblock tree (swap/pieces.py) no worse than 16 with it
 CROP = 256  # the stored crop's size: frames go the way that training faces went
 
@@ -289,22 +290,24 @@ def _write(
     done = 0
     kept = min(writer.kept for writer in writers if writer is not None)
     total = min(info.frames, stop or info.frames)
-    stream = read_frames(source, stop=stop, on_skip=lambda name, why: skipped.append((name, why)))
-    while batch := list(islice(stream, frames_at_once(info))):
-        done += len(batch)
-        passed += [frame.index for frame in batch if frame.index not in where]
-        # `kept` is a whole number of pieces, and a piece of batches.
-        made = None if done <= kept else _swap_batch(batch, where, run, to, colours)
-        for frame, image in zip(batch, made or batch, strict=True):
-            for writer, pictures in zip(writers, (1, 2), strict=True):
-                if writer is None:
-                    continue
-                if made is None:
-                    writer.pass_over(frame.pts, frame.time_base)
-                    continue
-                pair = image if pictures == 1 else np.concatenate([frame.image, image], axis=1)
-                writer.write(pair, frame.pts, frame.time_base)
-        progress("converting", done, max(done, total))
+    at_once = frames_at_once(info)
+    frames = read_frames(source, stop=stop, on_skip=lambda name, why: skipped.append((name, why)))
+    with closing(ahead(frames, at_once)) as stream, Behind(at_once * len(writers)) as behind:
+        while batch := list(islice(stream, at_once)):
+            done += len(batch)
+            passed += [frame.index for frame in batch if frame.index not in where]
+            # `kept` is a whole number of pieces, and a piece of batches.
+            made = None if done <= kept else _swap_batch(batch, where, run, to, colours)
+            for frame, image in zip(batch, made or batch, strict=True):
+                for writer, pictures in zip(writers, (1, 2), strict=True):
+                    if writer is None:
+                        continue
+                    if made is None:
+                        behind.call(writer.pass_over, frame.pts, frame.time_base)
+                        continue
+                    pair = image if pictures == 1 else np.concatenate([frame.image, image], axis=1)
+                    behind.call(writer.write, pair, frame.pts, frame.time_base)
+            progress("converting", done, max(done, total))
     return ConvertReport(done, done - len(passed), passed, several, skipped, min(kept, done))
 
 
@@ -350,14 +353,9 @@ def _colours_of(
     """The colour match of a whole video, from COLOUR_FRAMES of the frames that have a face."""
     numbers = sorted(where)
     wanted = {numbers[i] for i in even_spread(len(numbers), COLOUR_FRAMES)}
-    stop = max(wanted) + 1
-    squares = np.concatenate(
-        [
-            face_squares_of([frame], where, run)  # one by one: frames may be large
-            for frame in read_frames(source, stop=stop)
-            if frame.index in wanted
-        ]
-    )
+    with closing(ahead(read_frames(source, stop=max(wanted) + 1, only=wanted), 2)) as frames:
+        # one by one: frames may be large
+        squares = np.concatenate([face_squares_of([frame], where, run) for frame in frames])
     return ColourShift.fit(run.model.swap(squares, other(to), to), squares)
 
 
@@ -390,12 +388,13 @@ def _detect(
     total = probe(source).frames
     total = min(total, stop or total)
     if work.colours() is None:  # else the search had come to its end
-        for done, frame in enumerate(read_frames(source, stop=stop), start=1):
-            if frame.index not in work.found:
-                faces = detector.find(frame.image)
-                largest = detector.refine(frame.image, faces[0]).landmarks if faces else None
-                work.add_landmarks(frame.index, Found(len(faces), largest))
-            progress("looking for faces", done, max(done, total))
+        with closing(ahead(read_frames(source, stop=stop), 2)) as frames:
+            for done, frame in enumerate(frames, start=1):
+                if frame.index not in work.found:
+                    faces = detector.find(frame.image)
+                    largest = detector.refine(frame.image, faces[0]).landmarks if faces else None
+                    work.add_landmarks(frame.index, Found(len(faces), largest))
+                progress("looking for faces", done, max(done, total))
     landmarks = {i: found.landmarks for i, found in work.found.items() if found.faces}
     return landmarks, sum(found.faces > 1 for found in work.found.values())
 

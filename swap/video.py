@@ -9,7 +9,7 @@ list), from 0, without seeking; so the same index always names the same frame, w
 container's own index or a variable frame rate may say.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -127,9 +127,12 @@ def read_frames(
     start: int = 0,
     stop: int | None = None,
     step: int = 1,
+    only: Collection[int] | None = None,
     on_skip: OnSkip | None = None,
 ) -> Iterator[Frame]:
     """Yield the frames whose index is in range(start, stop, step), in order of presentation.
+
+    only: of these, the ones whose index is in it; to pass a frame over is several times as fast as to yield it.
 
     Frames come upright (the container's rotation or the picture's EXIF orientation is applied) and,
     for a video, all of one size. What cannot be decoded is passed over and told to
@@ -143,11 +146,12 @@ def read_frames(
         raise ValueError(f"start={start}, stop={stop}, step={step}: start, stop >= 0, step >= 1")
     path = Path(path)
     skip = on_skip or (lambda name, reason: None)
+    chosen = _Chosen(start, stop, step, only)
     pictures = list_pictures(path)
     if pictures is not None and _film_length(path, pictures) > 1:
-        return _read_film(path, start, stop, step, skip)
+        return _read_film(path, chosen, skip)
     if pictures is not None:
-        return _read_pictures(path, pictures, range(len(pictures))[start:stop:step], skip)
+        return _read_pictures(path, pictures, chosen, skip)
     # Opened here, so that a bad file is reported at the call and not at the first next().
     container = open_video(path)
     try:
@@ -155,14 +159,34 @@ def read_frames(
     except UserError:
         container.close()
         raise
-    return _read_video(path, container, stream, start, stop, step, skip)
+    return _read_video(path, container, stream, chosen, skip)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Which frames `read_frames` yields."""
+
+    start: int
+    stop: int | None
+    step: int
+    only: Collection[int] | None
+
+    def __contains__(self, index: int) -> bool:
+        in_range = index >= self.start and (index - self.start) % self.step == 0
+        return (
+            in_range and not self.ends_before(index) and (self.only is None or index in self.only)
+        )
+
+    def ends_before(self, index: int) -> bool:
+        return self.stop is not None and index >= self.stop
 
 
 def _read_pictures(
-    path: Path, pictures: list[Path], chosen: range, on_skip: OnSkip
+    path: Path, pictures: list[Path], chosen: _Chosen, on_skip: OnSkip
 ) -> Iterator[Frame]:
+    wanted = [index for index in range(len(pictures)) if index in chosen]
     decoded = 0
-    for index in chosen:
+    for index in wanted:
         picture = pictures[index]
         try:
             image = read_picture(picture)
@@ -171,7 +195,7 @@ def _read_pictures(
             continue
         decoded += 1
         yield Frame(index, image, index, 1 / PICTURE_RATE, picture.name)
-    if chosen and not decoded:
+    if wanted and not decoded:
         raise _no_frame(path)
 
 
@@ -180,15 +204,13 @@ def _film_length(path: Path, pictures: list[Path]) -> int:
     return film_length(path) if pictures == [path] else 1
 
 
-def _read_film(
-    path: Path, start: int, stop: int | None, step: int, on_skip: OnSkip
-) -> Iterator[Frame]:
+def _read_film(path: Path, chosen: _Chosen, on_skip: OnSkip) -> Iterator[Frame]:
     index = -1
     try:
         for index, (image, at) in enumerate(read_film(path)):
-            if stop is not None and index >= stop:
+            if chosen.ends_before(index):
                 return
-            if index >= start and (index - start) % step == 0:
+            if index in chosen:
                 yield Frame(index, image, at, Fraction(1, 1000), f"frame {index:06d}")
     except UserError as error:
         if index < 0:
@@ -207,9 +229,7 @@ def _read_video(
     path: Path,
     container: InputContainer,
     stream: VideoStream,
-    start: int,
-    stop: int | None,
-    step: int,
+    chosen: _Chosen,
     on_skip: OnSkip,
 ) -> Iterator[Frame]:
     with container:
@@ -219,12 +239,12 @@ def _read_video(
         pts = -spacing
         index = -1
         for index, decoded in enumerate(decode_frames(container, stream, on_skip)):
-            if stop is not None and index >= stop:
+            if chosen.ends_before(index):
                 return
             # Old containers (avi, raw H.264) give some frames no timestamp.
             pts = decoded.pts if decoded.pts is not None else pts + spacing
             size = size or (decoded.width, decoded.height)
-            if index < start or (index - start) % step:
+            if index not in chosen:
                 continue
             untagged_hd = decoded.colorspace == 2 and decoded.height >= HD_HEIGHT
             rgb = reformatter.reformat(

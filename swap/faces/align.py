@@ -145,13 +145,13 @@ def paste(frame: np.ndarray, crop: np.ndarray, matrix: np.ndarray, mask: np.ndar
     """
     frame, matrix = np.asarray(frame), np.asarray(matrix, np.float64)
     out = frame.copy()
-    left, top, right, bottom = _footprint(matrix, crop.shape[0], frame.shape)
+    colour, soft = _as_float(crop), np.asarray(mask, np.float32)
+    shrink = round(_scale(matrix))
+    left, top, right, bottom = _footprint(matrix, soft, frame.shape, max(1, 2 * shrink))
     if left >= right or top >= bottom:
         return out
-    colour, soft = _as_float(crop), np.asarray(mask, np.float32)
     to_crop = matrix.copy()
     to_crop[:, 2] += matrix[:, :2] @ (left, top)
-    shrink = round(_scale(matrix))
     if shrink > 1:
         # the crop is much finer than the frame: average first, so that it does not alias
         size = crop.shape[0]
@@ -257,9 +257,21 @@ def _scale(matrix: np.ndarray) -> float:
     return determinant**0.5
 
 
-def _footprint(matrix: np.ndarray, size: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The part of a frame that a crop can touch: left, top, right, bottom (both exclusive)."""
-    corners = np.array([[-1, -1], [size, -1], [size, size], [-1, size]], np.float64)
+def _footprint(
+    matrix: np.ndarray, mask: np.ndarray, shape: tuple[int, ...], reach: int
+) -> tuple[int, int, int, int]:
+    """The part of a frame that a crop can touch: left, top, right, bottom (both exclusive).
+
+    reach: how many of the crop's pixels beyond those where `mask` is not 0 it is seen.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    low_x, high_x = columns[0] - reach, columns[-1] + reach
+    low_y, high_y = rows[0] - reach, rows[-1] + reach
+    corners = np.array(
+        [[low_x, low_y], [high_x, low_y], [high_x, high_y], [low_x, high_y]], np.float64
+    )
     in_frame = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T)
     low = np.maximum(np.floor(in_frame.min(1)), 0).astype(int)
     high = np.minimum(np.ceil(in_frame.max(1)) + 1, (shape[1], shape[0])).astype(int)

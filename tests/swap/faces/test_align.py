@@ -235,6 +235,23 @@ def test_paste_touches_all_that_the_crop_covers(degrees):
     np.testing.assert_allclose(out[..., 0], covered, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [0.3, 1.2, 2.6, 7])
+def test_paste_touches_all_that_the_mask_covers(scale):
+    # corners of next to nothing make `paste` compute the whole crop
+    rng = np.random.default_rng(5)
+    matrix = similarity(scale, 33, 20, -10)
+    crop = drawn(40, 40)
+    mask = np.zeros((40, 40), np.float32)
+    mask[9:17, 14:31] = rng.uniform(0.5, 1, (8, 17))
+    cornered = mask.copy()
+    cornered[[0, 0, -1, -1], [0, -1, 0, -1]] = 1e-9
+    frame = rng.uniform(0, 1, (90, 110, 3)).astype(np.float32)
+    out = paste(frame, crop, matrix, mask)
+    assert (out != frame).any()
+    np.testing.assert_allclose(out, paste(frame, crop, matrix, cornered), atol=0.01)
+    assert (paste(frame, crop, matrix, np.zeros((40, 40))) == frame).all()
+
+
 def test_a_matrix_that_is_no_similarity_is_refused():
     image = np.zeros((9, 9, 3), np.uint8)
     for bad in (np.zeros((2, 3)), similarity(1, 0, 0, 0) * [[-1], [1]]):
