@@ -16,6 +16,7 @@ do not depend on the number of threads. With more rows, packing the weights is c
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import get_thread_id, njit, prange
@@ -25,15 +26,16 @@ from nn.cpu.gemm import PAD, THREADS, multiply, panel_width, panels, scratch
 from nn.cpu.kernel import kernel
 from nn.cpu.rows import add_column_sums
 from nn.cpu.simd import (
-    LINE,
     TILE_ROWS,
     VECTOR_BYTES,
     add_span,
     clear_span,
     copy_span,
+    fetch_span,
     lanes,
     low_ones_2,
-    prefetch,
+    tile_fetch_1,
+    tile_fetch_2,
     tile_product_1,
     tile_product_2,
     transpose_tile,
@@ -43,10 +45,12 @@ from nn.reference.dense import DenseCache
 
 FEW_ROWS = 128
 DEPTH = 256  # terms that a tile of the backward pass sums at a time
-ROWS = 64  # of w in a block of the forward pass: while one is multiplied, the next is fetched
-CACHED_ROWS = 128  # in a block where w lies in the caches anyway, and nothing is fetched ahead
-CACHED = 2 * 2**20  # bytes of such a w
-COLUMNS = 512  # of w or dw in one task
+FAR_ROWS = 64  # of w in a block of the forward pass, at most: while one is multiplied, the next is fetched
+NEAR_ROWS = 128  # in a block where w lies in the caches anyway, and nothing is fetched ahead
+NEAR = 2 * 2**20  # bytes of such a w
+COLUMNS = 512  # of w or dw in one task, at most
+LEAST_TASKS = 4  # where there would be fewer, fewer columns
+LEAST_COLUMNS = 128  # but not fewer than these
 TASKS = 16  # wanted at least, so that several threads have work
 BLOCK = 128  # inputs in one task of the backward pass by rows, where that makes enough tasks
 PART = 256  # outputs in a part of the backward pass by columns: so many, or a multiple
@@ -73,63 +77,102 @@ def _tile(a, a0, a_row, a_k, height, b, b0, b_k, width, nr, c, c0, c_row, depth,
                 copy_span(c, c0 + i * c_row, edge, e0 + i * nr, width)
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _columns_of(w, k, depth, j, there, nr, outputs, own):
+    """(b, b0, b_k): where a tile reads w, columns j to j + there; the last ones, filled up with zeros, in ``own``."""
+    b, b0, b_k = w, k * outputs + j, outputs
+    if there < nr:
+        b, b0, b_k = own, 0, nr
+        clear_span(own, 0, own, 0, depth * nr)
+        for kk in range(depth):
+            copy_span(own, kk * nr, w, (k + kk) * outputs + j, there)
+    return b, b0, b_k
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_block(
-    x, x_row, w, k, depth, row, column, last, n, left, right, outputs, nr, to, t0, own, edge
-):
+def _add_near(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own, edge):
     """Adds the terms k to k + depth to columns left to right of ``to``: w is read where it lies, once for each tile.
 
-    Meanwhile the next block, from ``row`` and ``column`` to ``last``, is fetched row after row as it lies, some of it
-    before each tile. A tile reads a few numbers here and a few a row further on, which the processor does not foresee.
     Tiles that end within ``to`` are made at ``edge`` of ``own``.
     """
-    step = LINE // w.itemsize
-    tiles = ((right - left + nr - 1) // nr) * ((n + TILE_ROWS - 1) // TILE_ROWS)
-    some = ((last - row) * ((right - left + step - 1) // step) + tiles - 1) // tiles
-    first, width = column, right - left
     for j in range(left, right, nr):
         there = min(nr, right - j)
-        b, b0, b_k = w, k * outputs + j, outputs
-        if there < nr:  # the last columns, filled up with zeros
-            b, b0, b_k = own, 0, nr
-            clear_span(own, 0, own, 0, depth * nr)
-            for kk in range(depth):
-                copy_span(own, kk * nr, w, (k + kk) * outputs + j, there)
+        b, b0, b_k = _columns_of(w, k, depth, j, there, nr, outputs, own)
         for m in range(0, n, TILE_ROWS):
-            for _ in range(some):
-                if row < last:
-                    prefetch(w, row * outputs + column)
-                    column += step
-                    if column >= first + width:
-                        row, column = row + 1, first
             _tile(x, m * x_row + k, x_row, 1, min(TILE_ROWS, n - m), b, b0, b_k, there, nr,
                   to, t0 + m * outputs + j, outputs, depth, True, own, edge)  # fmt: skip
 
 
-@kernel
-def _forward(x, x_row, w, bias, n, inputs, outputs, share, rows, ahead, nr, y, sums, space):
-    """y = bias + the first share of the sum over inputs; the others go to ``sums`` (shares - 1, N, O).
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_far(
+    x, x_row, w, k, depth, row, column, last, n, left, right, outputs, nr, to, t0, own, edge
+):
+    """The same. Meanwhile the next block, from ``row`` and ``column`` to ``last``, is fetched row after row as it lies.
 
-    ``rows`` of w at a time, and meanwhile ``ahead`` of the next ones are fetched.
+    A tile reads a few numbers here and a few a row further on, which the processor does not foresee. Only so many lines
+    can be on their way at a time, so each tile asks for its part of the block bit by bit, between its products.
     """
-    shares = (inputs + share - 1) // share
-    stripes = (outputs + COLUMNS - 1) // COLUMNS
-    for task in prange(shares * stripes):
-        part, left = task // stripes, task % stripes * COLUMNS
-        right, end = min(outputs, left + COLUMNS), min(inputs, (part + 1) * share)
-        own = space[get_thread_id()]
-        to, t0 = (y, 0) if part == 0 else (sums, (part - 1) * n * outputs)
-        for m in range(n):
-            if part == 0 and bias.size > 0:
-                copy_span(to, t0 + m * outputs + left, bias, left, right - left)
+    width, first = right - left, column
+    tiles = ((width + nr - 1) // nr) * ((n + TILE_ROWS - 1) // TILE_ROWS)
+    part = ((last - row) * width + tiles - 1) // tiles
+    for j in range(left, right, nr):
+        there = min(nr, right - j)
+        b, b0, b_k = _columns_of(w, k, depth, j, there, nr, outputs, own)
+        for m in range(0, n, TILE_ROWS):
+            at, run, rest = 0, 0, part
+            while rest > 0 and row < last:  # of several rows, the last between the products
+                fetch_span(w, at, run)
+                at, run = row * outputs + column, min(rest, first + width - column)
+                column, rest = column + run, rest - run
+                if column == first + width:
+                    row, column = row + 1, first
+            pace, height = (run + depth - 1) // depth, min(TILE_ROWS, n - m)
+            whole = height == TILE_ROWS and there == nr
+            y, y0, y_row = (to, t0 + m * outputs + j, outputs) if whole else (own, edge, nr)
+            if nr * w.itemsize <= VECTOR_BYTES:
+                tile_fetch_1(x, m * x_row + k, x_row, 1, 0, b, b0, b_k, 0, y, y0, y_row, depth, 1, whole,
+                             w, at, pace)  # fmt: skip
             else:
-                clear_span(to, t0 + m * outputs + left, to, 0, right - left)
-        for k in range(part * share, end, rows):
-            row, column = k + rows, left
-            if row >= end:  # the next task, which is mostly this thread's
-                row, column = (task + 1) // stripes * share, (task + 1) % stripes * COLUMNS
-            _add_block(x, x_row, w, k, min(rows, end - k), row, column, row + ahead, n, left, right,
-                       outputs, nr, to, t0, own, rows * nr)  # fmt: skip
+                tile_fetch_2(x, m * x_row + k, x_row, 1, 0, b, b0, b_k, 0, y, y0, y_row, depth, 1, whole,
+                             w, at, pace)  # fmt: skip
+            if not whole:
+                for i in range(height):
+                    add_span(to, t0 + (m + i) * outputs + j, own, edge + i * nr, there)
+
+
+@functools.cache
+def _forward_of(far: bool) -> Callable[..., None]:
+    """The loops of the forward pass, for weights that come from memory or lie in the caches."""
+
+    @kernel
+    def run(x, x_row, w, bias, n, inputs, outputs, share, columns, nr, y, sums, space):
+        """y = bias + the first share of the sum over inputs; the others go to ``sums`` (shares - 1, N, O)."""
+        # Few examples are multiplied before the next block has come: fewer rows, so that they come as a stream.
+        rows = min(FAR_ROWS, (n + TILE_ROWS - 1) // TILE_ROWS * 2 * TILE_ROWS) if far else NEAR_ROWS
+        shares = (inputs + share - 1) // share
+        stripes = (outputs + columns - 1) // columns
+        for task in prange(shares * stripes):
+            part, left = task // stripes, task % stripes * columns
+            right, end = min(outputs, left + columns), min(inputs, (part + 1) * share)
+            own = space[get_thread_id()]
+            to, t0 = (y, 0) if part == 0 else (sums, (part - 1) * n * outputs)
+            for m in range(n):
+                if part == 0 and bias.size > 0:
+                    copy_span(to, t0 + m * outputs + left, bias, left, right - left)
+                else:
+                    clear_span(to, t0 + m * outputs + left, to, 0, right - left)
+            for k in range(part * share, end, rows):
+                depth = min(rows, end - k)
+                if far:
+                    row, column = k + rows, left
+                    if row >= end:  # the next task, which is mostly this thread's
+                        row, column = (task + 1) // stripes * share, (task + 1) % stripes * columns
+                    _add_far(x, x_row, w, k, depth, row, column, row + rows, n, left, right, outputs, nr,
+                             to, t0, own, rows * nr)  # fmt: skip
+                else:
+                    _add_near(x, x_row, w, k, depth, n, left, right, outputs, nr, to, t0, own, rows * nr)  # fmt: skip
+
+    return run
 
 
 @kernel
@@ -329,27 +372,33 @@ def dense_forward(
         call(np.copyto, y, 0 if b is None else b)
     if y.size == 0 or inputs == 0:
         return y, DenseCache(x, w)
-    nr, share, rows, ahead = _blocks(n, inputs, outputs, x.dtype)
+    nr, share, columns, far = _blocks(n, inputs, outputs, x.dtype)
     shares = -(-inputs // share)
     sums = memory.scratch((shares - 1) * n * outputs, x.dtype)
     tiles, x_row = _whole_tiles(x)
-    space = scratch((rows + TILE_ROWS) * nr, x.dtype)
-    _forward(tiles, x_row, _flat(w), bias, n, inputs, outputs, share, rows, ahead, nr,
-             y.reshape(-1), sums, space)  # fmt: skip
+    space = scratch((max(FAR_ROWS, NEAR_ROWS) + TILE_ROWS) * nr, x.dtype)
+    _forward_of(far)(
+        tiles, x_row, _flat(w), bias, n, inputs, outputs, share, columns, nr,
+        y.reshape(-1), sums, space,
+    )  # fmt: skip
     if shares > 1:
         _add_shares(sums, n, outputs, y.reshape(-1))
     return y, DenseCache(x, w)
 
 
 @functools.lru_cache(4096)
-def _blocks(n: int, inputs: int, outputs: int, dtype: np.dtype) -> tuple[int, int, int, int]:
-    """Of the forward pass: NR, the inputs of a share, the rows of a block, and how many of the next are fetched."""
-    wanted = -(-TASKS // -(-outputs // COLUMNS))
+def _blocks(n: int, inputs: int, outputs: int, dtype: np.dtype) -> tuple[int, int, int, bool]:
+    """Of the forward pass: NR, the inputs of a share, the outputs of a stripe, and whether w comes from memory."""
+    nr, stripes = panel_width(outputs, dtype), -(-outputs // COLUMNS)
     # A share is long beside the rows, or its own sum would cost more than its weights.
-    share = max(-(-inputs // wanted), 8 * n, ROWS)
-    share = -(-share // ROWS) * ROWS
-    cached = inputs * outputs * dtype.itemsize <= CACHED
-    return panel_width(outputs, dtype), share, *((CACHED_ROWS, 0) if cached else (ROWS, ROWS))
+    shares = max(1, min(-(-TASKS // stripes), inputs // max(8 * n, FAR_ROWS)))
+    if shares * stripes < LEAST_TASKS:
+        stripes = min(-(-LEAST_TASKS // shares), -(-outputs // LEAST_COLUMNS))
+    if shares * stripes % 2:  # two threads would not end together
+        shares = max(1, shares - 1)
+    share = -(-inputs // (shares * TILE_ROWS)) * TILE_ROWS
+    columns = -(-outputs // (stripes * nr)) * nr
+    return nr, share, columns, inputs * outputs * dtype.itemsize > NEAR
 
 
 @memory.framed
@@ -414,7 +463,7 @@ def dense_backward(
 def _columns(inputs: int, outputs: int, dtype: np.dtype) -> int:
     """Outputs in a part of the backward pass by columns; 0: by rows, as w lies, where it comes from memory."""
     columns = -(-2 * inputs // PART) * PART
-    near = inputs * outputs * dtype.itemsize <= 2 * CACHED
+    near = inputs * outputs * dtype.itemsize <= 2 * NEAR
     return columns if near and outputs >= 4 * columns else 0
 
 

@@ -85,6 +85,7 @@ def _micro_kernel(
     *,
     apart: bool = False,
     ones: bool = False,
+    fetch: bool = False,
     finish: Callable[..., None] = _added,
 ):
     """Builds the kernel whose tile is tile_rows x (vectors * lanes).
@@ -95,6 +96,8 @@ def _micro_kernel(
     each other the vectors of b lie, which are neighbours otherwise. ``ones``: the last row of a is not read, but all 1,
     so that the last row of the tile is the sum of b's. ``finish`` stores a vector of the tile: `_added`
     takes one more argument, accumulate, `_finished` three, bias, where in it the tile's columns begin, and slope.
+    ``fetch``: round k has ahead[ahead0 + ahead_k k] fetched, three more arguments: what other tiles will need comes
+    from memory between the products of this one.
     """
 
     def codegen(context, builder, sig, args):
@@ -162,6 +165,9 @@ def _micro_kernel(
             same = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
             ai = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), same)
             new.append([builder.call(fma, [ai, bs[v], tile[i][v]]) for v in range(vectors)])
+        if fetch:
+            ahead, ahead0, ahead_k = args[15:]
+            _fetch(builder, builder.gep(data(15, ahead, ahead0), [builder.mul(k, ahead_k)]))
         for value, start, step in (
             (k, index(0), index(1)),
             (at_a, run_a, a_k),
@@ -198,7 +204,15 @@ def _micro_kernel(
         n = types.intp
         return types.void(a, n, n, n, n, b, n, n, n, c, n, n, n, n, *more)
 
-    if finish is _finished:
+    if fetch:
+
+        @intrinsic
+        def kernel(
+            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, accumulate,
+            ahead, ahead0, ahead_k
+        ):  # fmt: skip
+            return signature(a, b, c, types.boolean, ahead, types.intp, types.intp), codegen
+    elif finish is _finished:
 
         @intrinsic
         def kernel(
@@ -216,8 +230,18 @@ def _micro_kernel(
     return kernel
 
 
+def _fetch(builder, place) -> None:
+    """Has the cache line of a place fetched to all caches, to be read; nothing waits for it."""
+    byte, lane = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, lane, lane, lane])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(fetch, [builder.bitcast(place, byte), lane(0), lane(3), lane(1)])
+
+
 tile_product_1 = _micro_kernel(1)
 tile_product_2 = _micro_kernel(2)
+tile_fetch_1 = _micro_kernel(1, fetch=True)
+tile_fetch_2 = _micro_kernel(2, fetch=True)
 # For rows that lie side by side in one vector's worth of memory: a number of them that divides it.
 NEAR_ROWS = 8 if VECTOR_BYTES == 64 else 4
 near_product_1 = _micro_kernel(1, NEAR_ROWS)
@@ -479,11 +503,7 @@ def prefetch(typingctx, a, a0) -> None:
 
     def codegen(context, builder, sig, args):
         array = context.make_array(sig.args[0])(context, builder, args[0])
-        byte, lane = ir.IntType(8).as_pointer(), ir.IntType(32)
-        place = builder.bitcast(builder.gep(array.data, [args[1]]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, lane, lane, lane])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(fetch, [place, lane(0), lane(3), lane(1)])  # to read, into all caches, data
+        _fetch(builder, builder.gep(array.data, [args[1]]))
         return context.get_dummy_value()
 
     return types.void(a, types.intp), codegen

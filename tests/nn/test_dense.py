@@ -6,9 +6,12 @@ import pytest
 from nn.cpu import dense
 
 
+# The last four have weights of more than 2 MiB, which are fetched ahead: by many rows and by one, in narrow tiles.
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("n", "inputs", "outputs"), [(32, 512, 512), (5, 300, 70), (33, 129, 1041), (1, 4100, 3), (128, 7, 16)]
+    ("n", "inputs", "outputs"),
+    [(32, 512, 512), (5, 300, 70), (33, 129, 1041), (1, 4100, 3), (128, 7, 16),
+     (34, 1041, 1030), (1, 600, 1041), (9, 70_000, 9), (100, 1000, 530)],
 )  # fmt: skip
 def test_the_product_is_that_of_float64(n: int, inputs: int, outputs: int, dtype: type) -> None:
     """A sum of I random terms is up to about 4 sqrt(I) large; five roundings of that size are allowed."""
