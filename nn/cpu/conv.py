@@ -8,6 +8,7 @@ There is a general way, and there are faster ones for what they fit:
     lines.py      other kernels, and few inputs, in float32: fewer multiplications along the rows alone
     direct.py     long rows, and not too many weights: nothing gathered at all
     dots.py       few outputs: vectors along the sum
+    pointwise.py  1x1 kernels of stride 1, and few weights: all that is done with a block of places while it is near
 
 With stride 1 there are two ways to y and to dx, because dx is itself a convolution (of dy, with the kernel turned by
 180 degrees), and y itself a scattering. The way with the fewer numbers to gather or scatter is taken: patches of the
@@ -17,6 +18,7 @@ What stands behind the convolution, its bias, activation and shuffle, is done by
 """
 
 import functools
+import math
 from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple
@@ -24,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nn import memory
-from nn.cpu import direct, dots, im2col, lines, phases, winograd
+from nn.cpu import direct, dots, im2col, lines, phases, pointwise, winograd
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.pixel_shuffle import shuffle
 from nn.cpu.rows import add_column_sums
@@ -134,6 +136,8 @@ def _forward_way(y_shape: tuple[int, ...], kind: Kind) -> Way:
     for way in (winograd, phases):
         if _is_fast(way, y_shape, kind):
             return way.convolve
+    if pointwise.fits(w_shape, stride, padding, math.prod(y_shape[:3])):
+        return pointwise.forward
     if precision != "exact" and lines.fits(w_shape, y_shape, stride, dtype):
         return lines.forward
     if narrow := _narrow(w_shape, y_shape, stride, dtype):
@@ -148,6 +152,11 @@ def _way_of_both(y_shape: tuple[int, ...], kind: Kind, need_dx: bool) -> Way | N
     """f(x, w, upstream, dw, dx, padding), which takes dw and dx together; None where they are made one by one."""
     if _is_fast(phases, y_shape, kind):
         return phases.backward
+    w_shape, stride, padding, _, dtype = kind
+    if pointwise.fits(w_shape, stride, padding, math.prod(y_shape[:3])) and pointwise.fits_backward(
+        w_shape[3], dtype
+    ):
+        return pointwise.backward
     turns = not need_dx or _turns(kind.w_shape, kind.stride, kind.padding)
     if turns and _is_fast(winograd, y_shape, kind):
         return winograd.backward

@@ -45,7 +45,7 @@ from nn.reference.dense import DenseCache
 
 FEW_ROWS = 128
 DEPTH = 256  # terms that a tile of the backward pass sums at a time
-FAR_ROWS = 64  # of w in a block of the forward pass, at most: while one is multiplied, the next is fetched
+FAR_ROWS = 64  # of w in a block of the forward pass, at most, while the next is fetched
 NEAR_ROWS = 128  # in a block where w lies in the caches anyway, and nothing is fetched ahead
 NEAR = 2 * 2**20  # bytes of such a w
 COLUMNS = 512  # of w or dw in one task, at most

@@ -63,9 +63,9 @@ def _added(context, builder, sig, args, value, place, _) -> None:
             store(value)
 
 
-def _finished(context, builder, sig, args, value, place, v) -> None:
+def _finished(context, builder, sig, args, value, place, v, *, stream=False) -> None:
     """Stores leaky(vector + bias); leaky(z) = z where z > 0, else slope z."""
-    bias, start, slope = args[14:]
+    bias, start, slope = args[14:17]
     vector, number_bytes = value.type, sig.args[0].dtype.bitwidth // 8
     array = context.make_array(sig.args[14])(context, builder, bias)
     at = builder.gep(array.data, [builder.add(start, ir.IntType(64)(v * vector.count))])
@@ -76,7 +76,21 @@ def _finished(context, builder, sig, args, value, place, v) -> None:
     same = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
     z = builder.fadd(value, loaded)
     finished = _leaky(builder, z, z, builder.shuffle_vector(one, empty, same))
-    builder.store(finished, place).align = number_bytes
+    stored = builder.store(finished, place)
+    stored.align = number_bytes
+    if stream:
+        _past_caches(builder, stored)
+
+
+def _streamed(context, builder, sig, args, value, place, v) -> None:
+    """The same, past the caches: see ``column_activate``."""
+    _finished(context, builder, sig, args, value, place, v, stream=True)
+
+
+def _past_caches(builder, stored) -> None:
+    stored.align = VECTOR_BYTES
+    one = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+    stored.set_metadata("nontemporal", one)
 
 
 def _micro_kernel(
@@ -96,7 +110,7 @@ def _micro_kernel(
     each other the vectors of b lie, which are neighbours otherwise. ``ones``: the last row of a is not read, but all 1,
     so that the last row of the tile is the sum of b's. ``finish`` stores a vector of the tile: `_added`
     takes one more argument, accumulate, `_finished` three, bias, where in it the tile's columns begin, and slope.
-    ``fetch``: round k has ahead[ahead0 + ahead_k k] fetched, three more arguments: what other tiles will need comes
+    ``fetch``: round k has ahead[ahead0 + ahead_k k] fetched, the last three arguments: what other tiles will need comes
     from memory between the products of this one.
     """
 
@@ -166,8 +180,9 @@ def _micro_kernel(
             ai = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), same)
             new.append([builder.call(fma, [ai, bs[v], tile[i][v]]) for v in range(vectors)])
         if fetch:
-            ahead, ahead0, ahead_k = args[15:]
-            _fetch(builder, builder.gep(data(15, ahead, ahead0), [builder.mul(k, ahead_k)]))
+            ahead, ahead0, ahead_k = args[-3:]
+            place = data(len(args) - 3, ahead, ahead0)
+            _fetch(builder, builder.gep(place, [builder.mul(k, ahead_k)]))
         for value, start, step in (
             (k, index(0), index(1)),
             (at_a, run_a, a_k),
@@ -204,7 +219,17 @@ def _micro_kernel(
         n = types.intp
         return types.void(a, n, n, n, n, b, n, n, n, c, n, n, n, n, *more)
 
-    if fetch:
+    if fetch and finish is not _added:
+
+        @intrinsic
+        def kernel(
+            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, bias, bias0, slope,
+            ahead, ahead0, ahead_k
+        ):  # fmt: skip
+            return signature(
+                a, b, c, bias, types.intp, slope, ahead, types.intp, types.intp
+            ), codegen
+    elif fetch:
 
         @intrinsic
         def kernel(
@@ -249,6 +274,10 @@ near_product_2 = _micro_kernel(2, NEAR_ROWS, apart=True)
 tall_product_1 = _micro_kernel(1, 2 * TILE_ROWS)  # one vector of b is loaded for twice the rows
 tile_finish_1 = _micro_kernel(1, finish=_finished)
 tile_finish_2 = _micro_kernel(2, finish=_finished)
+tile_finish_fetch_1 = _micro_kernel(1, fetch=True, finish=_finished)
+tile_finish_fetch_2 = _micro_kernel(2, fetch=True, finish=_finished)
+tile_stream_fetch_1 = _micro_kernel(1, fetch=True, finish=_streamed)
+tile_stream_fetch_2 = _micro_kernel(2, fetch=True, finish=_streamed)
 tall_ones_1 = _micro_kernel(1, 2 * TILE_ROWS, ones=True)
 tall_finish_1 = _micro_kernel(1, 2 * TILE_ROWS, finish=_finished)
 low_product_3 = _micro_kernel(3, 3)  # tiles of 3 rows, for results with few rows
@@ -573,9 +602,7 @@ class _Code:
         stored = self.builder.store(value, place)
         stored.align = self.number_bytes
         if stream:
-            stored.align = VECTOR_BYTES
-            one = self.builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
-            stored.set_metadata("nontemporal", one)
+            _past_caches(self.builder, stored)
 
     def multiply_add(self, a, b, c):
         name = f"llvm.fma.v{self.count}f{self.number_bytes * 8}"
