@@ -29,6 +29,7 @@ from nn.cpu.borders import pad
 from nn.cpu.ends import Finish
 from nn.cpu.gemm import pack, panel_width, panels, scratch
 from nn.cpu.kernel import kernel
+from nn.cpu.rows import with_slack
 from nn.cpu.simd import (
     TILE_ROWS,
     VECTOR_BYTES,
@@ -99,10 +100,12 @@ def _groups(ow: int, kw: int, group: int) -> int:
 
 
 def fits_weights(w_shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether ``weights`` is for this: outputs that fill half of their vectors at least, and not too many weights."""
+    """Whether ``weights`` is for this: outputs that fill half of their vectors at least, a quarter where vectors along
+    the inputs (dots.py) would be no better filled, and not too many weights."""
     k, vector = w_shape[3], lanes(dtype)
     weights = w_shape[0] * _rows(w_shape) * k
-    return 2 * k >= -(-k // vector) * vector and weights <= MOST_WEIGHTS
+    filled = (4 if w_shape[2] <= FEW else 2) * k
+    return filled >= -(-k // vector) * vector and weights <= MOST_WEIGHTS
 
 
 def sums_bias(w_shape: tuple[int, ...]) -> bool:
@@ -359,12 +362,14 @@ def _weights_of(kind: int, near: int) -> Callable[..., None]:
 
     @kernel
     def run(
-        x, h, wx, c, top, left, dy, n, oh, ow, k, kh, kw, sh, sw, wp, rows, vector, block, share, columns,
+        x, h, wx, c, top, left, dy, last, n, oh, ow, k, kh, kw, sh, sw, wp, rows, vector, block, share, columns,
         sums, spaces, partial, outputs, dw, db,
     ):  # fmt: skip
         """partial (PARTS, KH, ROWS, K): each part the sum over its share of the blocks of rows, in whole tiles of rows.
 
         A tile that hangs over the last of the KW C rows sees the next pixel's numbers; its rows there are not used.
+        K is ``outputs`` in whole vectors; those of dy end in numbers of the next place, and what they add up to is
+        not used. Behind the last one nothing may be read: ``last`` (see ``with_slack``).
         """
         apart, row, depth = near if near > 0 else sw * c, wp * c, kw * c
         step = vector * (2 if kind == BROAD else 1)
@@ -383,26 +388,28 @@ def _weights_of(kind: int, near: int) -> Callable[..., None]:
                     _lay_out(picture, h, wx, c, p * sh - top, (runs - 1) * sh + kh, left, wp, seen)
                 else:
                     seen, begin = picture, p * sh * row
+                late = image == n - 1 and last.size > 0
+                g, g0 = (last, p * ow * outputs) if late else (dy, (image * oh + p) * ow * outputs)
                 for j in range(left_k, right_k, step):
-                    d0 = ((image * oh + p) * ow) * k + j
+                    d0 = g0 + j
                     for i in range(kh):
                         base, start = (part * kh + i) * rows * k + j, begin + i * row
                         r = 0
                         while r < rows:
                             if kind == BROAD:
-                                tile_product_2(seen, start + r, 1, apart, sh * row, dy, d0, k, ow * k,
+                                tile_product_2(seen, start + r, 1, apart, sh * row, g, d0, outputs, ow * outputs,
                                                partial, base + r * k, k, ow, runs, add)  # fmt: skip
                                 r += TILE_ROWS
                             elif sums and i == 0 and r + 2 * TILE_ROWS == rows:
-                                tall_ones_1(seen, start + r, 1, apart, sh * row, dy, d0, k, ow * k,
+                                tall_ones_1(seen, start + r, 1, apart, sh * row, g, d0, outputs, ow * outputs,
                                             partial, base + r * k, k, ow, runs, add)  # fmt: skip
                                 r += 2 * TILE_ROWS
                             elif rows - r > TILE_ROWS:
-                                tall_product_1(seen, start + r, 1, apart, sh * row, dy, d0, k, ow * k,
+                                tall_product_1(seen, start + r, 1, apart, sh * row, g, d0, outputs, ow * outputs,
                                                partial, base + r * k, k, ow, runs, add)  # fmt: skip
                                 r += 2 * TILE_ROWS
                             else:
-                                tile_product_1(seen, start + r, 1, apart, sh * row, dy, d0, k, ow * k,
+                                tile_product_1(seen, start + r, 1, apart, sh * row, g, d0, outputs, ow * outputs,
                                                partial, base + r * k, k, ow, runs, add)  # fmt: skip
                                 r += TILE_ROWS
 
@@ -434,16 +441,11 @@ def weights(
     """
     kh, kw, c, outputs = dw.shape
     (sh, sw), (top, _, left, _) = stride, padding
-    x_shape, (n, oh, ow, k) = x.shape, dy.shape
+    x_shape, (n, oh, ow) = x.shape, dy.shape[:3]
     if kh == kw == sh == sw == 1 and not any(padding):
         x_shape, (n, oh, ow) = _long_rows(x.shape)
     vector = lanes(x.dtype)
-    if k % vector:  # whole vectors
-        k = -(-k // vector) * vector
-        wider = memory.scratch((dy.size // outputs, k), dy.dtype)
-        call(np.copyto, wider[:, :outputs], dy.reshape(-1, outputs))
-        call(np.copyto, wider[:, outputs:], 0)
-        dy = wider
+    k = -(-outputs // vector) * vector
     rows = _rows(dw.shape)
     kind = BROAD if k % (2 * vector) == 0 and c > FEW else HIGH
     step = vector * (2 if kind == BROAD else 1)
@@ -460,9 +462,9 @@ def weights(
     partial = memory.scratch((parts, kh, rows, k), x.dtype)
     bias = np.empty(0, x.dtype) if db is None else db
     _weights_of(kind, sw * c if c <= FEW else 0)(
-        x.reshape(-1), *x_shape[1:], top, left, dy.reshape(-1), n, oh, ow, k, kh, kw, sh, sw, wp,
-        rows, vector, block, share, columns, db is not None, spaces, partial.reshape(-1),
-        outputs, dw.reshape(-1), bias,
+        x.reshape(-1), *x_shape[1:], top, left, dy.reshape(-1), with_slack(dy.reshape(n, oh, ow, outputs)),
+        n, oh, ow, k, kh, kw, sh, sw, wp, rows, vector, block, share, columns, db is not None, spaces,
+        partial.reshape(-1), outputs, dw.reshape(-1), bias,
     )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ from nn import memory
 from nn.cpu.ends import Finish
 from nn.cpu.gemm import panel_width, scratch
 from nn.cpu.kernel import kernel
+from nn.cpu.rows import with_slack
 from nn.cpu.simd import (
     FLOATS,
     TILE_ROWS,
@@ -175,9 +176,11 @@ def fits_weights(
     w_shape: tuple[int, ...], y_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype
 ) -> bool:
     """The same of ``weights``, with what of the tiles lies over the last row; some rows' V fit into the cache."""
-    kh, kw, c, _ = w_shape
+    kh, kw, c, k = w_shape
     pays = _products(kw, stride[1]) * _whole_rows(w_shape) * WEIGHTS_GAIN < TILE * kw * kh * c
-    return pays and _fills(y_shape, dtype) and _strip(w_shape, y_shape, stride) >= LEAST
+    wide = -(-k // FLOATS) * FLOATS
+    fills = k >= FLOATS and _fills((*y_shape[:3], wide), dtype)  # with fewer, direct.py is as fast
+    return pays and fills and _strip(w_shape, y_shape, stride) >= LEAST
 
 
 def _fills(y_shape: tuple[int, ...], dtype: np.dtype) -> bool:
@@ -374,11 +377,12 @@ def _weights_of(kw: int, sw: int) -> Callable[..., None]:
 
     @kernel
     def run(
-        x, h, wx, c, top, left, dy, n, oh, ow, k, kh, sh, length, strip, block, share, columns, step, rows,
-        pictures, v_of, d_of, partial, dw, partial_db, db,
+        x, h, wx, c, top, left, dy, last, n, oh, ow, outputs, k, kh, sh, length, strip, block, share, columns, step,
+        rows, pictures, v_of, d_of, partial, dw, partial_db, db,
     ):  # fmt: skip
         """partial (PARTS, Q, ROWS, K): each part the sum over its share of the strips, in whole tiles of rows.
-        partial_db (PARTS, K), all 0; no db, no sum.
+        partial_db (PARTS, K), all 0; no db, no sum. K is ``outputs`` in whole vectors; those of dy end in numbers of
+        the next place, and what they add up to is not used. Behind the last one nothing may be read: ``last``.
 
         A tile that hangs over the last of the KH C rows sees other numbers; its rows there are not used.
         """
@@ -394,6 +398,7 @@ def _weights_of(kw: int, sw: int) -> Callable[..., None]:
                 i, first = unit // strips, unit % strips * strip
                 count = min(strip, oh - first)
                 source = x[i * h * wx * c : (i + 1) * h * wx * c]
+                g, g0 = (last, 0) if i == n - 1 and last.size > 0 else (dy, i * oh * ow * outputs)
                 _lay_out(source, h, wx, c, first * sh - top, (count - 1) * sh + kh, -left, (ow - 4) * sw + seen,
                          length, picture)  # fmt: skip
                 for f in range(fours):
@@ -406,14 +411,16 @@ def _weights_of(kw: int, sw: int) -> Callable[..., None]:
                         for f in range(f0, f0 + some):
                             q = min(4 * f, ow - 4)
                             for r in range(count):
-                                at = ((i * oh + first + r) * ow + q) * k + j
+                                at = g0 + ((first + r) * ow + q) * outputs + j
                                 to = (f - f0) * d_run + r * step
                                 if q == 4 * f:
-                                    _output_back(kw, sw, dy, at, k, d, to, strip * step)
+                                    _output_back(kw, sw, g, at, outputs, d, to, strip * step)
                                     if db.size > 0:
-                                        _bias_back(kw, sw, dy, at, k, partial_db, part * k + j, 0)
+                                        _bias_back(
+                                            kw, sw, g, at, outputs, partial_db, part * k + j, 0
+                                        )
                                 else:  # the four before has the first of these
-                                    _four(dy, at, k, 4 * f - q, d, corner, step)
+                                    _four(g, at, outputs, 4 * f - q, d, corner, step)
                                     _output_back(kw, sw, d, corner, step, d, to, strip * step)
                                     if db.size > 0:
                                         _bias_back(
@@ -457,8 +464,9 @@ def weights(
 
     db (K) += the sum of dy over all places.
     """
-    n, oh, ow, k = dy.shape
+    n, oh, ow, outputs = dy.shape
     kh, kw, c, _ = dw.shape
+    k = -(-outputs // FLOATS) * FLOATS
     (sh, sw), (top, _, left, _) = stride, padding
     a_t, b_t, _, _ = matrices(kw, sw)
     points, (products, seen) = a_t.shape[1], b_t.shape
@@ -484,7 +492,17 @@ def weights(
     partial = memory.scratch(parts * products * rows * k, x.dtype)
     partial_db = memory.scratch(0 if db is None else parts * k, x.dtype)
     call(np.copyto, partial_db, 0)
+    sums = dw, partial_db[:0] if db is None else db
+    wide = sums
+    if k != outputs:
+        wide = [memory.scratch((*a.shape[:-1], min(k, a.size)), a.dtype) for a in sums]
+        for a, there in zip(wide, sums, strict=True):
+            call(np.copyto, a, 0)
+            call(np.copyto, a[..., :outputs], there)
     _weights_of(kw, sw)(
-        x.reshape(-1), *x.shape[1:], top, left, dy.reshape(-1), n, oh, ow, k, kh, sh, length, strip, block, share,
-        columns, FLOATS, rows, *spaces, partial, dw.reshape(-1), partial_db, partial_db[:0] if db is None else db,
+        x.reshape(-1), *x.shape[1:], top, left, dy.reshape(-1), with_slack(dy), n, oh, ow, outputs, k, kh, sh, length,
+        strip, block, share, columns, FLOATS, rows, *spaces, partial, wide[0].reshape(-1), partial_db, wide[1],
     )  # fmt: skip
+    if k != outputs:
+        for a, there in zip(wide, sums, strict=True):
+            call(np.copyto, there, a[..., :outputs])

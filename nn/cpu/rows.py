@@ -1,10 +1,12 @@
-"""Sums over rows, for bias gradients: out (K) += sum_m y[m] for y (M, K)."""
+"""Rows of numbers: their sum, for bias gradients, and how they are read in whole vectors."""
 
 import numpy as np
 from numba import njit, prange
 
+from nn import memory
 from nn.cpu.kernel import kernel
-from nn.cpu.simd import add_span, clear_span
+from nn.cpu.simd import add_span, clear_span, lanes
+from nn.record import call
 
 CHUNKS = 32  # fixed, so that the order of the sum does not depend on the number of threads
 
@@ -32,3 +34,18 @@ def add_column_sums(y: np.ndarray, out: np.ndarray) -> None:
     """out (K) += the sum of y (M, K) over its rows; y is contiguous."""
     rows, columns = y.shape
     _add_column_sums(y.reshape(-1), rows, columns, np.empty(CHUNKS * columns, y.dtype), out)
+
+
+def with_slack(y: np.ndarray) -> np.ndarray:
+    """The last picture of y (N, H, W, K), flat, with a vector of zeros behind it, until the end of the frame.
+
+    A vector at a row whose end it reaches beyond reads the next row's first numbers: harmless where lanes have nothing
+    to do with each other. Behind the last row of all there is nothing to read. Empty where rows are whole vectors.
+    """
+    count, size = lanes(y.dtype), 0 if not len(y) else y[-1].size
+    if y.shape[-1] % count == 0 or not size:
+        return np.empty(0, y.dtype)
+    out = memory.scratch(size + count, y.dtype)
+    call(np.copyto, out[:size], y[-1].reshape(-1))
+    call(np.copyto, out[size:], 0)
+    return out
