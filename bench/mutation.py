@@ -95,6 +95,7 @@ TARGETS = {
     "nn/cpu/lines.py": Target(("Conv2d",), a_line=1),
     "nn/cpu/direct.py": Target(("Conv2d",), a_line=1),
     "nn/cpu/dots.py": Target(("Conv2d",), a_line=1),
+    "nn/cpu/pointwise.py": Target(("Conv2d",), a_line=1),
     "nn/cpu/winograd.py": Target(("Conv2d",), a_line=1),
     "nn/cpu/gemm.py": Target(("Dense", "Conv2d"), at_most=10),
     "nn/cpu/simd.py": Target(("Dense", "PixelShuffle", "Conv2d"), at_most=10),
