@@ -1,6 +1,6 @@
 """Warp and colours: time of a training batch, 16 faces a side, beside the same by OpenCV's remap, and beside a step.
 
-    python -m bench warp [--preset lite] [--batch 16] [--rounds 15] [--json FILE]
+    python -m bench warp [--preset lite] [--batch 16] [--rounds 60] [--json FILE]
 
 batch       what the trainer takes: every random number, both samplings of every face, colours; all threads
 remap       the same maps through NumPy and OpenCV (``swap.data.random_warp`` and a table), one thread
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench warp", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", type=preset_name, default="lite")
     parser.add_argument("--batch", type=count, default=16, help="faces a side")
-    parser.add_argument("--rounds", type=count, default=15)
+    parser.add_argument("--rounds", type=count, default=60)
     parser.add_argument("--json", type=file_to_write)
     options = parser.parse_args(argv)
     found = measure(options.preset, options.batch, options.rounds)
