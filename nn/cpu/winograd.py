@@ -47,7 +47,6 @@ from nn.cpu.simd import (
     TILE_ROWS,
     clear_span,
     copy_span,
-    fetch_span,
     lanes,
     near_product_1,
     near_product_2,
@@ -62,6 +61,7 @@ TILE = 4  # pixels of a tile's side
 SEEN = TILE + 2
 POINTS = SEEN * SEEN
 FEW_TILES = 64  # up to so many, the weights are the larger side
+FEW_DEPTH = 64  # channels of the weights that are then transformed at a time
 FEW_PANELS = (
     4  # of weights, at least, that threads share: told by sizes alone, as the order of sums is
 )
@@ -369,37 +369,56 @@ def _weight_gradient(v, d, dw, tiles, c, k, nr, block, step, work):
                 )
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finish_panel(m, m0, n, th, tw, first, columns, nr, k, bias, slope, factor, y, step) -> None:
+    """``columns`` outputs of y, from ``first`` on, as in ``transform_output``, from a panel of M, (36, T, NR) at m0."""
+    point = whole_tiles(n * th * tw) * nr + PAD
+    run = k // factor
+    line = TILE * tw * run
+    for row in range(n * th):
+        for q in range(tw):
+            at = m0 + (row * tw + q) * nr
+            to = row * TILE * factor * line + TILE * q * run
+            for j in range(first, first + columns, step):
+                place = to + j // run * line + j % run
+                _output(
+                    m, at + j - first, SEEN * point, point, y, place, factor * line, run, bias, j, slope
+                )  # fmt: skip
+
+
 @kernel
-def _few_tiles(v, w, m, tiles, c, k, nr, step, work):
-    """M[p] (T, K) = V[p] (T, C) U[p] for all 36 points, straight from the weights w (3, 3, C, K).
+def _few_tiles(v, w, n, th, tw, c, k, nr, bias, slope, factor, y, step, work):
+    """y, finished, from V (36, C / L, T, L), straight from the weights w (3, 3, C, K).
 
     Where the tiles are few, U is the largest array by far and is used only once: each thread makes it panel by panel,
-    DEPTH / 2 channels at a time, in a corner of its cache, and while these are multiplied the next weights are fetched.
-    work: (threads, 36 (NR DEPTH / 2 + PAD)) numbers.
+    FEW_DEPTH channels at a time, in a corner of its cache, where M of the panel lies, too.
+    work: (threads, 36 (NR (FEW_DEPTH + T) + 2 PAD)) numbers.
     """
-    deep = DEPTH // 2
-    v_point, u_point, m_point = tiles * c + PAD, deep * nr + PAD, tiles * k + PAD
+    tiles = whole_tiles(n * th * tw)
+    v_point, u_point, m_point = tiles * c + PAD, FEW_DEPTH * nr + PAD, tiles * nr + PAD
+    m = POINTS * u_point  # where in the working space M lies
     for panel in prange((k + nr - 1) // nr):
-        u = work[get_thread_id()]
-        columns = min(nr, k - panel * nr)
-        for c0 in range(0, c, deep):
-            depth = min(deep, c - c0)
+        own = work[get_thread_id()]
+        first, columns = panel * nr, min(nr, k - panel * nr)
+        for c0 in range(0, c, FEW_DEPTH):
+            depth = min(FEW_DEPTH, c - c0)
             for i in range(depth):
                 for j in range(0, columns, step):
-                    at = (c0 + i) * k + panel * nr + j
-                    _weights(w, at, 3 * c * k, c * k, u, i * nr + j, SEEN * u_point, u_point)
-            more = c0 + deep < c
-            ahead = (c0 + deep) * k + panel * nr if more else (panel + 1) * nr
+                    at = (c0 + i) * k + first + j
+                    _weights(w, at, 3 * c * k, c * k, own, i * nr + j, SEEN * u_point, u_point)
             for point in range(POINTS):
-                for i in range(point * deep // POINTS, (point + 1) * deep // POINTS):
-                    for tap in range(9):
-                        fetch_span(w, ahead + (tap * c + i) * k, nr)
                 multiply_panels(
                     v, point * v_point + c0 * tiles, FLOATS * tiles, tiles,
-                    u, point * u_point, 0, nr,
-                    m, point * m_point + panel * nr, k, columns,
+                    own, point * u_point, 0, nr,
+                    own, m + point * m_point, nr, columns,
                     depth, c0 > 0,
                 )  # fmt: skip
+        _finish_panel(own, m, n, th, tw, first, columns, nr, k, bias, slope, factor, y, step)
+
+
+def _few_space(tiles: int, nr: int, dtype: np.dtype) -> np.ndarray:
+    """For each thread, memory for U and M of a panel of so few tiles."""
+    return scratch(POINTS * (nr * (FEW_DEPTH + int(whole_tiles(tiles))) + 2 * PAD), dtype)
 
 
 def matrices(numbers: int, dtype: np.dtype) -> np.ndarray:
@@ -457,11 +476,16 @@ def convolve(
             work,
             corners,
         )
+    elif _are_few(tiles, k, y.dtype):
+        v, nr = matrices(whole_tiles(tiles) * c, y.dtype), panel_width(k, y.dtype)
+        work = _few_space(tiles, nr, y.dtype)
+        transform_pixels(x, n, shape, top, left, th, tw, 1, v, step, corners)
+        _few_tiles(v, w, n, th, tw, c, k, nr, *finish, tiled, step, work)
     else:
         some = pictures_at_once(n, th * tw, c, k, y.dtype)
         room = whole_tiles(some * th * tw)
         v, m = matrices(room * c, y.dtype), matrices(room * k, y.dtype)
-        multiply = multiplier(w, c, k, room if some == n else None)
+        multiply = multiplier(w, c, k)
         for x_, y_, count in groups(n, some, x, tiled):
             transform_pixels(x_, count, shape, top, left, th, tw, 1, v, step, corners)
             multiply(v, m, whole_tiles(count * th * tw))
@@ -555,15 +579,14 @@ def weight_rows(c: int, columns: int) -> int:
     return rows
 
 
-def multiplier(w: np.ndarray, c: int, k: int, tiles: int | None) -> Callable[..., None]:
-    """f(V, M, T): M (36, T, K) from V (36, C / L, T, L) with the weights w (3, 3, C, K), all flat; T in whole tiles.
+def _are_few(tiles: int, k: int, dtype: np.dtype) -> bool:
+    """Whether to make U as it is multiplied: for few tiles, and enough panels of outputs for several threads."""
+    return tiles <= FEW_TILES and k >= FEW_PANELS * panel_width(k, dtype)
 
-    tiles: T where f is called only once, else None.
-    """
+
+def multiplier(w: np.ndarray, c: int, k: int) -> Callable[..., None]:
+    """f(V, M, T): M (36, T, K) from V (36, C / L, T, L) with the weights w (3, 3, C, K), all flat; T in whole tiles."""
     nr, step = panel_width(k, w.dtype), lanes(w.dtype)
-    if tiles is not None and tiles <= FEW_TILES and k >= FEW_PANELS * nr:
-        work = scratch(POINTS * (DEPTH // 2 * nr + PAD), w.dtype)
-        return lambda v, m, t: _few_tiles(v, w, m, t, c, k, nr, step, work)
     u = matrices(-(-k // nr) * nr * c, w.dtype)
     _transform_weights(w, c, k, u, nr, step)
     deep, wide = everywhere(c), everywhere(k)
