@@ -150,12 +150,11 @@ def work(kind: str, preset: str, batch: int, warp: bool) -> int:
 def _ahead(batch: int, *, fused: bool) -> Iterator[Any]:
     """Warped batches of noise: as the trainer makes them, or by OpenCV's remap on a thread ahead of the step."""
     from bench.warp import by_opencv, noise_sets
-    from swap.data import Batches
-    from swap.data.prefetch import Prefetcher
+    from swap.data import WAITING, Batches, Prefetcher
 
     batches = Batches(*noise_sets(), 0, batch)
     if fused:
-        for _, drawn in Prefetcher(batches.drawn):
+        for _, drawn in Prefetcher(batches.drawn, **WAITING):
             yield partial(batches.made, drawn)
     for _, made in Prefetcher(partial(by_opencv, batches)):
         yield made

@@ -1,6 +1,6 @@
 """Warp and colours: time of a training batch, 16 faces a side, beside the same by OpenCV's remap, and beside a step.
 
-    python -m bench warp [--preset lite] [--batch 16] [--rounds 60] [--json FILE]
+    python -m bench warp [--preset lite] [--batch 16] [--rounds 30] [--json FILE]
 
 batch       what the trainer takes: every random number, both samplings of every face, colours; all threads
 remap       the same maps through NumPy and OpenCV (``swap.data.random_warp`` and a table), one thread
@@ -8,7 +8,8 @@ jitter      the batch with colour jitter on
 step        a training step alone, all threads; step + batches: random numbers drawn ahead on a thread of their own, the
             rest right before the step
 
-Asked in turn; medians. The share is what batches cost a step: (step + batches) / step - 1.
+Asked in turn, 12 times each, in which random numbers are drawn ahead twice; medians. The share is what batches cost a
+step: (step + batches) / step - 1.
 """
 
 import argparse
@@ -22,6 +23,11 @@ import numpy as np
 
 from bench.arguments import count, file_to_write, preset_name
 from bench.step import our_step
+from swap.data.prefetch import WAITING
+
+STEPS = 2 * (
+    WAITING["depth"] - WAITING["refill"]
+)  # at a time: in these, batches are drawn ahead twice
 
 
 def main(argv: list[str]) -> int:
@@ -29,7 +35,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench warp", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", type=preset_name, default="lite")
     parser.add_argument("--batch", type=count, default=16, help="faces a side")
-    parser.add_argument("--rounds", type=count, default=60)
+    parser.add_argument("--rounds", type=count, default=30)
     parser.add_argument("--json", type=file_to_write)
     options = parser.parse_args(argv)
     found = measure(options.preset, options.batch, options.rounds)
@@ -42,8 +48,7 @@ def main(argv: list[str]) -> int:
 
 def measure(preset: str, batch: int, rounds: int) -> dict[str, float]:
     """Medians in ms, and the share in percent."""
-    from swap.data import Augmentation, Batches
-    from swap.data.prefetch import Prefetcher
+    from swap.data import Augmentation, Batches, Prefetcher
 
     sets = noise_sets()
     plain = Batches(*sets, 0, batch)
@@ -51,7 +56,7 @@ def measure(preset: str, batch: int, rounds: int) -> dict[str, float]:
         *sets, 0, batch, augmentation=Augmentation(brightness=0.1, contrast=0.1, gain=0.1)
     )
     step = our_step(preset, batch)
-    with Prefetcher(plain.drawn) as ahead:
+    with Prefetcher(plain.drawn, **WAITING) as ahead:
         coming = iter(ahead)
 
         def both() -> None:
@@ -71,10 +76,10 @@ def measure(preset: str, batch: int, rounds: int) -> dict[str, float]:
             for name, task in tasks.items():
                 task(max(number, 0))  # warm, and the waiting batches are used up
                 begin = time.perf_counter()
-                for i in range(4):
-                    task(4 * max(number, 0) + i)
+                for i in range(STEPS):
+                    task(STEPS * max(number, 0) + i)
                 if number >= 0:
-                    times[name].append((time.perf_counter() - begin) / 4)
+                    times[name].append((time.perf_counter() - begin) / STEPS)
     found = {name: 1000 * float(np.median(values)) for name, values in times.items()}
     ratios = np.array(times["step + batches"]) / np.array(times["step"])
     return found | {"share": 100 * float(np.median(ratios) - 1)}

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def ahead(items: Generator[T], depth: int) -> Generator[T]:
-    """The items, of which up to ``depth`` wait and one more is in the making.
+    """The items, of which up to ``depth`` wait.
 
     What ``items`` raises is raised here, when its turn comes. Closed, it stops the thread, then closes ``items``.
     """

@@ -22,7 +22,7 @@ import nn
 from nn.backend import GPU, OutOfMemory, choose, get_backend, host
 from nn.files import sync_folder
 from nn.train import Budget, Chore, DivergenceError, Outcome, StopRequest, train
-from swap.data import Batch, Batches, ColourMatch, FaceSet, Prefetcher, even_spread
+from swap.data import WAITING, Batch, Batches, ColourMatch, FaceSet, Prefetcher, even_spread
 from swap.data.unusual import eye_distances, eye_window, mouth_window, unusual
 from swap.errors import UserError
 from swap.faces.align import CropDefinition
@@ -280,7 +280,7 @@ class Trainer:
         every = self.saves.snapshot_every
         snapshot = gently(self._snapshot, tell)
 
-        with Prefetcher(self.draw, start=self.steps) as prefetcher:
+        with Prefetcher(self.draw, start=self.steps, **WAITING) as prefetcher:
 
             def step(number: int) -> Sequence[float]:
                 ready, drawn = next(prefetcher)

@@ -64,8 +64,19 @@ def _generator(seed: int, purpose: int, *counter: int) -> np.random.Generator:
     )
 
 
-# Of A and of B: the stored faces, and what is drawn for them.
-Drawn = tuple[tuple[np.ndarray, Plan], tuple[np.ndarray, Plan]]
+class Chosen(NamedTuple):
+    """The faces of one side of a step, and what is drawn for them.
+
+    faces (F, L, L, 3)   the stored faces among which they are
+    places (N,)          where in it
+    """
+
+    faces: np.ndarray
+    places: np.ndarray
+    plan: Plan
+
+
+Drawn = tuple[Chosen, Chosen]  # of A and of B
 
 
 class Batches:
@@ -102,6 +113,7 @@ class Batches:
         self.sides = ((faces_a, match_a), (faces_b, match_b))
         self.seed, self.batch_size, self.size = seed, batch_size, size
         self.augmentation = augmentation or Augmentation()
+        self._tables = tuple(_table(match) for match in (match_a, match_b))
         self._order: dict[tuple[int, int], np.ndarray] = {}
         self._expected = -1  # the last step whose faces mapped sets were told of
         self._cumulated = tuple(
@@ -115,7 +127,7 @@ class Batches:
 
     def drawn(self, step: int) -> Drawn:
         """The faces of a step as they are stored, and what is drawn for them: what can be done ahead, on any thread."""
-        plans = self.plan(step, 0), self.plan(step, 1)
+        plans = self.plans(step)
         first = self._expected + 1 if step <= self._expected <= step + AHEAD else step + 1
         for later in range(first, step + AHEAD + 1):
             for side, (faces, _) in enumerate(self.sides):
@@ -123,7 +135,7 @@ class Batches:
                     faces.expect(self.indices(later, side))
         self._expected = step + AHEAD
         return tuple(
-            (faces.take(plan.indices, plan.epochs), plan)
+            Chosen(*faces.find(plan.indices, plan.epochs), plan)
             for (faces, _), plan in zip(self.sides, plans, strict=True)
         )
 
@@ -132,27 +144,41 @@ class Batches:
         from swap.data.fused import Part, warp_and_colour  # Numba's; the GPU has its own
 
         parts = []
-        for (faces, _), (chosen, plan) in zip(self.sides, drawn, strict=True):
-            parts.append(Part(chosen, plan.shown, plan.noise, plan.colours, faces.margin))
-            parts.append(Part(chosen, plan.wanted, None, plan.plain, faces.margin))
+        for (faces, _), (images, places, plan) in zip(self.sides, drawn, strict=True):
+            margin = faces.margin
+            parts.append(Part(images, places, plan.shown, plan.noise, plan.colours, margin))
+            parts.append(Part(images, places, plan.wanted, None, plan.plain, margin))
         return Batch(*warp_and_colour(parts, self.size, out))
 
-    def plan(self, step: int, side: int) -> Plan:
-        """What is drawn for side 0 (A) or 1 (B) of a step; ``at`` is what comes of both."""
-        _, match = self.sides[side]
-        streams = (_generator(self.seed, purpose, 0, side, step) for purpose in (WARP, NOISE))
-        draws = Draws.take(*streams, self.batch_size)
+    def plans(self, step: int) -> tuple[Plan, Plan]:
+        """What is drawn for A and for B in a step; ``at`` is what comes of it."""
+        draws = [self._draws(step, side) for side in (0, 1)]
         augmentation = self.augmentation.at(step)
-        shown, wanted, noise = placements(draws, augmentation)
-        # What remains is a function of one 8-bit value of one channel: a table of 256 x 3.
-        table = np.repeat(np.arange(256, dtype=np.float32)[:, None] / 255, 3, axis=1)
-        if match is not None:
-            table = match.apply(table)
-        jittered = table[None]
-        if augmentation.colour_jitter:
-            jittered = jitter_colour(jittered, draws, augmentation)
-        chosen = self.indices(step, side), self.epochs(step, side)
-        return Plan(*chosen, shown, wanted, noise, jittered, table[None])
+        # Both sides at once: of so few numbers, every operation takes longer to call than to compute.
+        together = Draws(*(np.concatenate(both) for both in zip(*draws, strict=True)))
+        shown, wanted, noise = placements(together, augmentation)
+        plans = []
+        for side in (0, 1):
+            own = slice(side * self.batch_size, (side + 1) * self.batch_size)
+            plain = colours = self._tables[side]
+            if augmentation.colour_jitter:
+                colours = jitter_colour(plain, draws[side], augmentation)
+            plans.append(
+                Plan(
+                    self.indices(step, side),
+                    self.epochs(step, side),
+                    Placement(*(part[own] for part in shown)),
+                    Placement(*(part[own] for part in wanted)),
+                    noise[own],
+                    colours,
+                    plain,
+                )
+            )
+        return plans[0], plans[1]
+
+    def _draws(self, step: int, side: int) -> Draws:
+        streams = (_generator(self.seed, purpose, 0, side, step) for purpose in (WARP, NOISE))
+        return Draws.take(*streams, self.batch_size)
 
     def epochs(self, step: int, side: int) -> np.ndarray:
         """In which epoch, of as many draws as the side has faces, each face of step is: (batch_size,)."""
@@ -187,6 +213,12 @@ class Batches:
             }
             self._order = {**others, (side, epoch): order}
         return order
+
+
+def _table(match: ColourMatch | None) -> np.ndarray:
+    """(1, 256, 3): what each 8-bit value of each channel becomes by a colour match."""
+    table = np.repeat(np.arange(256, dtype=np.float32)[:, None] / 255, 3, axis=1)
+    return (table if match is None else match.apply(table))[None]
 
 
 def _cumulate(weights: np.ndarray, count: int) -> np.ndarray:

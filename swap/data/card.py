@@ -93,8 +93,7 @@ class CardBatches:
     def _words(self, step: int) -> list[np.ndarray]:
         """The plans of both sides, nine flat arrays each, in words of 4 bytes."""
         words = []
-        for side in (0, 1):
-            plan = self.batches.plan(step, side)
+        for side, plan in enumerate(self.batches.plans(step)):
             # Faces that are sent come in the order in which they are used.
             index = plan.indices if self._kept[side] is not None else np.arange(len(plan.indices))
             words += [np.asarray(a, np.int32) for a in (index, plan.shown.mirrored)]
@@ -156,8 +155,8 @@ def _weights(sigma: float, _: int) -> Array:
 
 def _kept(faces: FaceSet) -> Array | None:
     """The whole set on the card; None where its pictures are mapped, made anew for each epoch, or too many."""
-    plain = type(faces).take is FaceSet.take and not faces.mapped
-    return device.upload(faces.images) if plain and faces.images.nbytes <= MOST_BYTES else None
+    fits = faces.lasting and faces.images.nbytes <= MOST_BYTES
+    return device.upload(faces.images) if fits else None
 
 
 assert GRID == 5  # as warp.cu has it

@@ -127,6 +127,17 @@ class FaceSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the pictures lie in memory, and stay what they are: then they can be read where they lie."""
+        return not self.mapped
+
+    def find(self, indices: np.ndarray, epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures of ``take`` and the places (n,) among them, without a copy where they are lasting."""
+        if self.lasting:
+            return self.images, indices
+        return self.take(indices, epochs), np.arange(len(indices))
+
     def take(self, indices: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         """uint8 (n, L, L, 3): the pictures to train on for indices (n,). A set that changes as training goes on
         looks at epochs (n,), how often the whole set has been gone through before; this one does not."""

@@ -22,13 +22,15 @@ from swap.data.warp import GRID, Placement
 class Part(NamedTuple):
     """N pictures of one kind: what ``warp_and_colour`` makes of stored faces.
 
-    faces      (N, L, L, 3) uint8 stored crops, `margin` times as wide as the face square
+    faces      (F, L, L, 3) uint8 stored crops, `margin` times as wide as the face square
+    places     (N,) which of them
     placement  where each is sampled
     noise      (N, GRID, GRID) complex64, how far its control points are moved, or None
     tables     (N or 1, 256, 3) float32, what each 8-bit value of each channel becomes
     """
 
     faces: np.ndarray
+    places: np.ndarray
     placement: Placement
     noise: np.ndarray | None
     tables: np.ndarray
@@ -37,7 +39,7 @@ class Part(NamedTuple):
 
 def warp_and_colour(parts: Sequence[Part], size: int, out: np.ndarray | None = None) -> np.ndarray:
     """(P, N, size, size, 3) float32: the pictures of P parts of N each, in one pass over all of them; in ``out``."""
-    count = len(parts[0].faces)
+    count = len(parts[0].places)
     if out is None:  # used again: fresh pages cost more than half of this
         out = memory.empty((len(parts), count, size, size, 3), np.float32)
     placements = [part.placement for part in parts]
@@ -46,6 +48,7 @@ def warp_and_colour(parts: Sequence[Part], size: int, out: np.ndarray | None = N
     _warp(
         tuple(_flat(part.faces) for part in parts),
         np.array([part.faces.shape[1] for part in parts]),
+        np.array([part.places for part in parts], np.int64),
         np.array([p.scale for p in placements], np.complex64),
         np.array([p.offset for p in placements], np.complex64),
         np.array([p.mirrored for p in placements]),
@@ -65,7 +68,7 @@ def _flat(faces: np.ndarray) -> np.ndarray:
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _warp(faces, sides, scale, offset, mirrored, moved, noise, tables, pixels, out):  # noqa: ANN001, ANN202
+def _warp(faces, sides, places, scale, offset, mirrored, moved, noise, tables, pixels, out):  # noqa: ANN001, ANN202
     parts, count, size = out.shape[:3]
     half = np.float32(0.5)
     # How far each output column lies along its cell of control points, as in warp._cells.
@@ -81,7 +84,7 @@ def _warp(faces, sides, scale, offset, mirrored, moved, noise, tables, pixels, o
     for job in prange(parts * count):
         part, n = job % parts, job // parts
         flat, side, moves = faces[part], sides[part], moved[part]
-        start_of_face = n * side * side * 3
+        start_of_face = places[part, n] * side * side * 3
         width, edge, last = np.int32(side), np.int32(side - 1), np.float32(side - 1)
         middle = last * half
         a, b = scale[part, n], offset[part, n]

@@ -56,6 +56,8 @@ class LiveFaces(FaceSet):
         draw = get_family(self.family).draw
         return [draw(self.seed, int(v) * len(self) + i) for i, v in enumerate(self._version)]
 
+    lasting = False
+
     def take(self, indices: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         """uint8 (n, L, L, 3): the pictures ``indices`` as they are in ``epochs``, both (n,)."""
         out = np.empty((len(indices), *self.images.shape[1:]), np.uint8)

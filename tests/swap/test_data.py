@@ -105,7 +105,7 @@ def test_mapped_faces_are_asked_for_before_they_are_needed(monkeypatch):
     batches = Batches(faces, FaceSet(np.zeros((30, 8, 8, 3), np.uint8), 4 / 3), 3, 7, 8)
     for step in range(40):
         batches.drawn(step)
-    steps = taken[::2]  # A's; B's are held in memory and nobody is asked for them
+    steps = taken  # A's; B's are held in memory, where they are read as they lie
     assert len(asked) == 39 + AHEAD
     for step, (chosen, already) in enumerate(steps[1:], 1):
         assert asked[step - 1] == chosen
@@ -346,6 +346,19 @@ def test_at_is_the_same_in_another_process():
     assert other.stdout.strip() == digest(batches().at(7))
 
 
+def test_faces_read_where_they_lie_are_those_that_were_copied():
+    """Lasting pictures are read in place, mapped ones are taken first, which the draw may do long before."""
+    lasting, copied = [face_set(30, 1), face_set(40, 2)], [face_set(30, 1), face_set(40, 2)]
+    for faces in copied:
+        faces.mapped = True
+    assert [faces.lasting for faces in (*lasting, *copied)] == [True, True, False, False]
+    one, other = Batches(*lasting, 5, 4, 32), Batches(*copied, 5, 4, 32)
+    drawn = other.drawn(7)
+    for faces in copied:
+        faces.images[:] = 0
+    assert digest(other.made(drawn)) == digest(one.at(7))
+
+
 def test_steps_sides_and_items_draw_differently():
     one = FaceSet(smooth_faces(1), MARGIN)
     made = Batches(one, one, 0, 3, 32)
@@ -456,11 +469,24 @@ def test_prefetcher_is_bounded_and_closes():
     assert next(prefetcher) == (0, 0)
     deadline = threading.Event()
     deadline.wait(0.05)
-    assert len(asked) <= 1 + 2 + 1  # taken, waiting, in the making
+    assert asked == [0, 1, 2]  # one taken, two waiting
     prefetcher.close()
     prefetcher.close()
     assert threading.active_count() == threads
     assert list(prefetcher) == []
+
+
+def test_prefetcher_makes_several_once_few_are_left():
+    asked, pause = [], threading.Event()
+    with Prefetcher(lambda step: asked.append(step) or step, depth=5, refill=1) as prefetcher:
+
+        def made_after(taken):
+            for _ in range(taken):
+                next(prefetcher)
+            pause.wait(0.05)
+            return len(asked)
+
+        assert [made_after(n) for n in (0, 3, 1, 1, 2, 1)] == [5, 5, 9, 9, 9, 13]
 
 
 def test_prefetcher_raises_the_makers_exception_at_its_step():
@@ -482,3 +508,6 @@ def test_prefetcher_raises_the_makers_exception_at_its_step():
 def test_prefetcher_refuses_no_depth():
     with pytest.raises(ValueError, match="depth"):
         Prefetcher(lambda step: step, depth=0)
+    for refill in (-1, 3):
+        with pytest.raises(ValueError, match="refill"):
+            Prefetcher(lambda step: step, depth=3, refill=refill)

@@ -248,7 +248,9 @@ def test_augmentation_refuses_what_cannot_be(wrong):
 
 
 def fused(faces, placement, noise, tables, size):
-    return warp_and_colour([Part(faces, placement, noise, tables, MARGIN)], size)[0]
+    return warp_and_colour(
+        [Part(faces, np.arange(len(faces)), placement, noise, tables, MARGIN)], size
+    )[0]
 
 
 WILD = Augmentation(rotation=170, zoom=0.5, shift=0.6, mirror=0.5, noise=0.2)
