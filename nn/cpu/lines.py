@@ -82,7 +82,8 @@ V_NUMBERS = 64 * 1024  # of a task's V: it stays in the L2 cache
 PANEL_BYTES = (
     512 * 1024
 )  # of transformed weights, of two vectors of outputs: they stay in the L2 cache
-STRIP = 16  # rows of places, at most, that ``weights`` takes at a time
+STRIP = 32  # rows of places, at most, that ``weights`` takes at a time
+CHAINS = 4  # sums of db of a part: each addition to one would wait for the last
 LEAST = 4  # rows: fewer are not worth their border
 D_NUMBERS = 8 * 1024  # of the gradients that are transformed at a time: they stay in the L1 cache
 PARTS = 16  # of the sum over places in dw, at most: fixed, so that its order does not depend on the number of threads
@@ -381,8 +382,9 @@ def _weights_of(kw: int, sw: int) -> Callable[..., None]:
         rows, pictures, v_of, d_of, partial, dw, partial_db, db,
     ):  # fmt: skip
         """partial (PARTS, Q, ROWS, K): each part the sum over its share of the strips, in whole tiles of rows.
-        partial_db (PARTS, K), all 0; no db, no sum. K is ``outputs`` in whole vectors; those of dy end in numbers of
-        the next place, and what they add up to is not used. Behind the last one nothing may be read: ``last``.
+        partial_db (PARTS, CHAINS, K), all 0; no db, no sum. K is ``outputs`` in whole vectors; those of dy end in
+        numbers of the next place, and what they add up to is not used. Behind the last one nothing may be read:
+        ``last``.
 
         A tile that hangs over the last of the KH C rows sees other numbers; its rows there are not used.
         """
@@ -413,19 +415,16 @@ def _weights_of(kw: int, sw: int) -> Callable[..., None]:
                             for r in range(count):
                                 at = g0 + ((first + r) * ow + q) * outputs + j
                                 to = (f - f0) * d_run + r * step
+                                chain = (part * CHAINS + r % CHAINS) * k + j
                                 if q == 4 * f:
                                     _output_back(kw, sw, g, at, outputs, d, to, strip * step)
                                     if db.size > 0:
-                                        _bias_back(
-                                            kw, sw, g, at, outputs, partial_db, part * k + j, 0
-                                        )
+                                        _bias_back(kw, sw, g, at, outputs, partial_db, chain, 0)
                                 else:  # the four before has the first of these
                                     _four(g, at, outputs, 4 * f - q, d, corner, step)
                                     _output_back(kw, sw, d, corner, step, d, to, strip * step)
                                     if db.size > 0:
-                                        _bias_back(
-                                            kw, sw, d, corner, step, partial_db, part * k + j, 0
-                                        )
+                                        _bias_back(kw, sw, d, corner, step, partial_db, chain, 0)
                         for p in range(points):
                             for row in range(starts[p], starts[p + 1]):
                                 a, b = (f0 * products + row) * length, p * strip * step
@@ -440,9 +439,9 @@ def _weights_of(kw: int, sw: int) -> Callable[..., None]:
                                         tile_product_1(v, a + r, 1, near, v_run, d, b, step, d_run,
                                                        partial, to + r * k, k, count, some, add)  # fmt: skip
                                         r += TILE_ROWS
-        for part in range(parts):  # in their order
+        for line in range(parts * CHAINS):  # in their order
             for j in range(db.size):
-                db[j] += partial_db[part * k + j]
+                db[j] += partial_db[line * k + j]
         for line in range(kh * c):
             for part in range(parts):
                 for j in range(0, k, step):
@@ -490,7 +489,7 @@ def weights(
     for space in spaces[:2]:
         call(np.copyto, space, 0)  # what no pixel is written to must be numbers
     partial = memory.scratch(parts * products * rows * k, x.dtype)
-    partial_db = memory.scratch(0 if db is None else parts * k, x.dtype)
+    partial_db = memory.scratch(0 if db is None else parts * CHAINS * k, x.dtype)
     call(np.copyto, partial_db, 0)
     sums = dw, partial_db[:0] if db is None else db
     wide = sums
