@@ -53,6 +53,7 @@ from nn.cpu.kernel import kernel
 from nn.cpu.rows import with_slack
 from nn.cpu.simd import (
     FLOATS,
+    TALL_ROWS,
     TILE_ROWS,
     VECTOR_BYTES,
     clear_span,
@@ -60,6 +61,7 @@ from nn.cpu.simd import (
     column_activate,
     column_add,
     copy_span,
+    rows_product_1,
     stream_fence,
     tall_product_1,
     tile_product_1,
@@ -178,7 +180,8 @@ def fits_weights(
 ) -> bool:
     """The same of ``weights``, with what of the tiles lies over the last row; some rows' V fit into the cache."""
     kh, kw, c, k = w_shape
-    pays = _products(kw, stride[1]) * _whole_rows(w_shape) * WEIGHTS_GAIN < TILE * kw * kh * c
+    _, rows = _tiles(kh * c)
+    pays = _products(kw, stride[1]) * rows * WEIGHTS_GAIN < TILE * kw * kh * c
     wide = -(-k // FLOATS) * FLOATS
     fills = k >= FLOATS and _fills((*y_shape[:3], wide), dtype)  # with fewer, direct.py is as fast
     return pays and fills and _strip(w_shape, y_shape, stride) >= LEAST
@@ -189,9 +192,11 @@ def _fills(y_shape: tuple[int, ...], dtype: np.dtype) -> bool:
     return dtype == np.float32 and y_shape[3] % FLOATS == 0 and y_shape[2] >= TILE
 
 
-def _whole_rows(w_shape: tuple[int, ...]) -> int:
-    """KH C, in whole tiles."""
-    return -(-w_shape[0] * w_shape[2] // TILE_ROWS) * TILE_ROWS
+def _tiles(rows: int) -> tuple[int, int]:
+    """Rows of a tile, and how many so many ``rows`` are in whole tiles: few tiles, and none much higher than needed."""
+    tiles = -(-rows // TALL_ROWS)
+    high = -(-rows // tiles)
+    return high, tiles * high
 
 
 def _strip(w_shape: tuple[int, ...], y_shape: tuple[int, ...], stride: tuple[int, int]) -> int:
@@ -371,8 +376,8 @@ def _four(dy, at, k, skip, out, to, step):
 
 
 @functools.cache
-def _weights_of(kw: int, sw: int) -> Callable[..., None]:
-    """The loops of ``weights``, as ``_forward_of``."""
+def _weights_of(kw: int, sw: int, high: int) -> Callable[..., None]:
+    """The loops of ``weights``, as ``_forward_of``, for tiles of ``high`` rows."""
     (products, seen), starts = matrices(kw, sw).b_t.shape, matrices(kw, sw).starts
     points = len(starts) - 1
 
@@ -429,16 +434,9 @@ def _weights_of(kw: int, sw: int) -> Callable[..., None]:
                             for row in range(starts[p], starts[p + 1]):
                                 a, b = (f0 * products + row) * length, p * strip * step
                                 to = (part * products + row) * rows * k + j
-                                r = 0
-                                while r < rows:
-                                    if rows - r > TILE_ROWS:
-                                        tall_product_1(v, a + r, 1, near, v_run, d, b, step, d_run,
-                                                       partial, to + r * k, k, count, some, add)  # fmt: skip
-                                        r += 2 * TILE_ROWS
-                                    else:
-                                        tile_product_1(v, a + r, 1, near, v_run, d, b, step, d_run,
-                                                       partial, to + r * k, k, count, some, add)  # fmt: skip
-                                        r += TILE_ROWS
+                                for r in range(0, rows, high):
+                                    rows_product_1(high, v, a + r, 1, near, v_run, d, b, step, d_run,
+                                                   partial, to + r * k, k, count, some, add)  # fmt: skip
         for line in range(parts * CHAINS):  # in their order
             for j in range(db.size):
                 db[j] += partial_db[line * k + j]
@@ -471,7 +469,7 @@ def weights(
     points, (products, seen) = a_t.shape[1], b_t.shape
     strip, fours = _strip(dw.shape, dy.shape, stride), -(-ow // TILE)
     length = _length(strip, sh, kh, c)
-    rows = _whole_rows(dw.shape)
+    high, rows = _tiles(kh * c)
     units = n * -(-oh // strip)
     share = -(-units // max(1, min(units, PARTS, PARTIAL_NUMBERS // (products * rows * k))))
     parts = -(-units // share)
@@ -498,7 +496,7 @@ def weights(
         for a, there in zip(wide, sums, strict=True):
             call(np.copyto, a, 0)
             call(np.copyto, a[..., :outputs], there)
-    _weights_of(kw, sw)(
+    _weights_of(kw, sw, high)(
         x.reshape(-1), *x.shape[1:], top, left, dy.reshape(-1), with_slack(dy), n, oh, ow, outputs, k, kh, sh, length,
         strip, block, share, columns, FLOATS, rows, *spaces, partial, wide[0].reshape(-1), partial_db, wide[1],
     )  # fmt: skip

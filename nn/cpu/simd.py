@@ -113,6 +113,61 @@ def _micro_kernel(
     ``fetch``: round k has ahead[ahead0 + ahead_k k] fetched, the last three arguments: what other tiles will need comes
     from memory between the products of this one.
     """
+    codegen = _tile_code(vectors, tile_rows, apart=apart, ones=ones, fetch=fetch, finish=finish)
+
+    if fetch and finish is not _added:
+
+        @intrinsic
+        def kernel(
+            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, bias, bias0, slope,
+            ahead, ahead0, ahead_k
+        ):  # fmt: skip
+            return _tile_signature(
+                a, b, c, bias, types.intp, slope, ahead, types.intp, types.intp
+            ), codegen
+    elif fetch:
+
+        @intrinsic
+        def kernel(
+            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, accumulate,
+            ahead, ahead0, ahead_k
+        ):  # fmt: skip
+            return _tile_signature(a, b, c, types.boolean, ahead, types.intp, types.intp), codegen
+    elif finish is _finished:
+
+        @intrinsic
+        def kernel(
+            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, bias, bias0, slope
+        ):  # fmt: skip
+            return _tile_signature(a, b, c, bias, types.intp, slope), codegen
+    else:
+
+        @intrinsic
+        def kernel(
+            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, accumulate
+        ):  # fmt: skip
+            return _tile_signature(a, b, c, types.boolean), codegen
+
+    return kernel
+
+
+def _tile_signature(a, b, c, *more: types.Type):
+    if not (isinstance(a, types.Array) and a.dtype == b.dtype == c.dtype):
+        return None
+    n = types.intp
+    return types.void(a, n, n, n, n, b, n, n, n, c, n, n, n, n, *more)
+
+
+def _tile_code(
+    vectors: int,
+    tile_rows: int,
+    *,
+    apart: bool,
+    ones: bool,
+    fetch: bool,
+    finish: Callable[..., None],
+):
+    """The instructions of such a kernel."""
 
     def codegen(context, builder, sig, args):
         a_, a0, a_row, a_k, a_run, b_, b0, b_k, b_run, c_, c0, c_row, depth, runs = args[:14]
@@ -213,46 +268,7 @@ def _micro_kernel(
                 finish(context, builder, sig, args, done[i][v], place, v)
         return context.get_dummy_value()
 
-    def signature(a, b, c, *more: types.Type):
-        if not (isinstance(a, types.Array) and a.dtype == b.dtype == c.dtype):
-            return None
-        n = types.intp
-        return types.void(a, n, n, n, n, b, n, n, n, c, n, n, n, n, *more)
-
-    if fetch and finish is not _added:
-
-        @intrinsic
-        def kernel(
-            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, bias, bias0, slope,
-            ahead, ahead0, ahead_k
-        ):  # fmt: skip
-            return signature(
-                a, b, c, bias, types.intp, slope, ahead, types.intp, types.intp
-            ), codegen
-    elif fetch:
-
-        @intrinsic
-        def kernel(
-            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, accumulate,
-            ahead, ahead0, ahead_k
-        ):  # fmt: skip
-            return signature(a, b, c, types.boolean, ahead, types.intp, types.intp), codegen
-    elif finish is _finished:
-
-        @intrinsic
-        def kernel(
-            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, bias, bias0, slope
-        ):  # fmt: skip
-            return signature(a, b, c, bias, types.intp, slope), codegen
-    else:
-
-        @intrinsic
-        def kernel(
-            typingctx, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, accumulate
-        ):  # fmt: skip
-            return signature(a, b, c, types.boolean), codegen
-
-    return kernel
+    return codegen
 
 
 def _fetch(builder, place) -> None:
@@ -271,15 +287,34 @@ tile_fetch_2 = _micro_kernel(2, fetch=True)
 NEAR_ROWS = 8 if VECTOR_BYTES == 64 else 4
 near_product_1 = _micro_kernel(1, NEAR_ROWS)
 near_product_2 = _micro_kernel(2, NEAR_ROWS, apart=True)
-tall_product_1 = _micro_kernel(1, 2 * TILE_ROWS)  # one vector of b is loaded for twice the rows
+TALL_ROWS = 2 * TILE_ROWS
+tall_product_1 = _micro_kernel(1, TALL_ROWS)  # one vector of b is loaded for twice the rows
 tile_finish_1 = _micro_kernel(1, finish=_finished)
 tile_finish_2 = _micro_kernel(2, finish=_finished)
 tile_finish_fetch_1 = _micro_kernel(1, fetch=True, finish=_finished)
 tile_finish_fetch_2 = _micro_kernel(2, fetch=True, finish=_finished)
 tile_stream_fetch_1 = _micro_kernel(1, fetch=True, finish=_streamed)
 tile_stream_fetch_2 = _micro_kernel(2, fetch=True, finish=_streamed)
-tall_ones_1 = _micro_kernel(1, 2 * TILE_ROWS, ones=True)
-tall_finish_1 = _micro_kernel(1, 2 * TILE_ROWS, finish=_finished)
+tall_ones_1 = _micro_kernel(1, TALL_ROWS, ones=True)
+tall_finish_1 = _micro_kernel(1, TALL_ROWS, finish=_finished)
+
+
+@intrinsic(prefer_literal=True)
+def rows_product_1(
+    typingctx, rows, a, a0, a_row, a_k, a_run, b, b0, b_k, b_run, c, c0, c_row, depth, runs, accumulate
+) -> None:  # fmt: skip
+    """``tall_product_1`` with so many rows, TALL_ROWS at most, that are known when this is compiled."""
+    inner = _tile_signature(a, b, c, types.boolean)
+    if not isinstance(rows, types.IntegerLiteral) or inner is None:
+        return None
+    code = _tile_code(1, rows.literal_value, apart=False, ones=False, fetch=False, finish=_added)
+
+    def codegen(context, builder, sig, args):
+        return code(context, builder, inner, args[1:])
+
+    return types.void(rows, *inner.args), codegen
+
+
 low_product_3 = _micro_kernel(3, 3)  # tiles of 3 rows, for results with few rows
 low_ones_2 = _micro_kernel(2, 1, ones=True)  # the column sums of b
 low_product_5 = _micro_kernel(5, 3)  # needs 32 registers
