@@ -29,6 +29,7 @@ from nn import memory
 from nn.cpu import direct, dots, im2col, lines, phases, pointwise, winograd
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.pixel_shuffle import shuffle
+from nn.cpu.points import TILE
 from nn.cpu.rows import add_column_sums
 from nn.record import call, contiguous
 from nn.reference.conv import Conv2dCache, conv2d_out_size
@@ -264,8 +265,8 @@ def _is_fast(way: ModuleType, y_shape: tuple[int, ...], kind: Kind) -> bool:
     way: the module for this kernel and stride.
     """
     n, oh, ow, _ = y_shape
-    tiles = n * -(-oh // winograd.TILE) * -(-ow // winograd.TILE)
-    pays = tiles >= WINOGRAD_TILES and n * oh * ow >= tiles * winograd.TILE**2 // 2
+    tiles = n * -(-oh // TILE) * -(-ow // TILE)
+    pays = tiles >= WINOGRAD_TILES and n * oh * ow >= tiles * TILE**2 // 2
     return kind.precision != "exact" and pays and way.fits(kind.w_shape, kind.stride, kind.dtype)
 
 

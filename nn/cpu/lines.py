@@ -50,6 +50,7 @@ from nn import memory
 from nn.cpu.ends import Finish
 from nn.cpu.gemm import panel_width, scratch
 from nn.cpu.kernel import kernel
+from nn.cpu.points import TILE, toom_cook
 from nn.cpu.rows import with_slack
 from nn.cpu.simd import (
     FLOATS,
@@ -67,7 +68,6 @@ from nn.cpu.simd import (
     tile_product_1,
     tile_product_2,
 )
-from nn.cpu.winograd import TILE, toom_cook
 from nn.record import call, contiguous
 
 # Points for so many taps besides infinity, those of the smallest error among eighths and quarters up to 3.

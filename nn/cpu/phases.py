@@ -27,6 +27,7 @@ from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import DEPTH, PAD, ROWS, multiply_panels, panel_width, scratch
 from nn.cpu.kernel import kernel
+from nn.cpu.points import B_T, POINTS, SEEN, TILE, G, corners_of, whole_tiles
 from nn.cpu.simd import (
     FLOATS,
     clear_span,
@@ -35,14 +36,8 @@ from nn.cpu.simd import (
     sandwich_add,
 )
 from nn.cpu.winograd import (
-    B_T,
     FEW_PANELS,
     FEW_TILES,
-    POINTS,
-    SEEN,
-    TILE,
-    G,
-    corners_of,
     cut,
     everywhere,
     exchange_sides,
@@ -55,7 +50,6 @@ from nn.cpu.winograd import (
     transform_pixels,
     weight_block,
     weight_rows,
-    whole_tiles,
 )
 from nn.record import contiguous
 

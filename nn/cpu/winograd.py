@@ -20,7 +20,7 @@ constants; they touch every number once, which is why it pays from some 16 chann
 
     forward     y from x and w, as above
     input       dx is itself a convolution of dy with the kernel turned by 180 degrees
-    weights     dU[p] (C, K) = V[p]ᵀ (C, T) D[p] (T, K) with D = A dy Aᵀ,   dw = Gᵀ dU G
+    weights     dU[p] (C, K) = V[p]ᵀ (C, T) D[p] (T, K) with D = A dy Aᵀ,   dw = Gᵀ dU G; few of them: few_weights.py
 
 The price is rounding: the transforms add numbers of unlike size. Measured against float64 on the layers of ``lite``
 (``python -m bench layers``), the error of float32 is up to ten times that of the direct way. In whole numbers it is
@@ -37,16 +37,25 @@ import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
 from nn import memory
+from nn.cpu import few_weights
 from nn.cpu.borders import crop
 from nn.cpu.ends import Finish, Upstream
 from nn.cpu.gemm import DEPTH, PAD, ROWS, multiply_panels, panel_width, scratch
 from nn.cpu.kernel import kernel
+from nn.cpu.points import (
+    A_T,
+    POINTS,
+    SEEN,
+    TILE,
+    G,
+    corners_of,
+    gradient_to_points,
+    tile_to_points,
+    whole_tiles,
+)
 from nn.cpu.simd import (
     FLOATS,
     NEAR_ROWS,
-    TILE_ROWS,
-    clear_span,
-    copy_span,
     lanes,
     near_product_1,
     near_product_2,
@@ -57,9 +66,6 @@ from nn.cpu.simd import (
 )
 from nn.record import contiguous
 
-TILE = 4  # pixels of a tile's side
-SEEN = TILE + 2
-POINTS = SEEN * SEEN
 FEW_TILES = 64  # up to so many, the weights are the larger side
 FEW_DEPTH = 64  # channels of the weights that are then transformed at a time
 FEW_PANELS = (
@@ -69,33 +75,8 @@ CACHED = 448 * 1024  # bytes of a thread's working set that stays in its L2 cach
 AT_ONCE = 2 * 2**20  # bytes of both transforms of the pictures that are taken together
 WEIGHT_ROWS = 64  # channels of a block of dU, at most
 
-
-def toom_cook(points: tuple[float, ...], taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Aᵀ (4, P), Bᵀ (P, P) and G (P, taps) of Toom and Cook, P = taps + 3: so many points, or one less and infinity.
-
-    Aᵀ and G hold powers of the points; row i of Bᵀ the coefficients of the polynomial that is 0 at all points but the
-    i-th, where G divides by its value; the last row may be that of infinity, the leading coefficient.
-    """
-    count, seen = len(points), taps + TILE - 1
-    a_t, b_t, g = np.zeros((TILE, seen)), np.zeros((seen, seen)), np.zeros((seen, taps))
-    for i, point in enumerate(points):
-        others = [p for p in points if p != point]
-        a_t[:, i] = point ** np.arange(TILE)
-        b_t[i, :count] = np.polynomial.polynomial.polyfromroots(others)
-        g[i] = point ** np.arange(taps) / np.prod([point - p for p in others])
-    if count < seen:
-        a_t[-1, -1] = g[-1, -1] = 1
-        b_t[-1] = np.polynomial.polynomial.polyfromroots(points)
-    return a_t, b_t, g
-
-
-# With 0, 1, -1, 2 and -2, as in the papers, the error is four times as large: powers of 2 are far from 1.
-A_T, B_T, G = toom_cook((0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2), 3)
-
-_pixels = sandwich(B_T)  # 6x6 pixels -> 36 points
 _weights = sandwich(G)  # 3x3 weights -> 36 points
 _output = sandwich_activate(A_T)  # 36 points -> 4x4 pixels, finished
-_output_back = sandwich(A_T.T)  # 4x4 gradients -> 36 points
 _weights_back = sandwich_add(G.T)  # 36 points -> 3x3 gradients, added
 
 
@@ -105,50 +86,6 @@ def fits(w_shape: tuple[int, ...], stride: tuple[int, int], dtype: np.dtype) -> 
     c, k = w_shape[2:]
     whole = c % width == 0 and k % width == 0
     return w_shape[:2] == (3, 3) and stride == (1, 1) and dtype == np.float32 and whole
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def whole_tiles(rows: int) -> int:
-    """``rows``, rounded up to whole register tiles."""
-    return (rows + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _tile_to_points(x, i, first, column, shape, stride, v, to, tiles, point, step, corner):
-    """What one tile of picture i sees, from row ``first`` and ``column`` on, at its 36 points from v[to] on.
-
-    shape: (H, W, C) of x; V (36, channels / L, tiles, L). With stride S the tile sees S S phases, each of C channels
-    of V. A tile that hangs over the border is copied first, and the zeros around it written out, into ``corner``.
-    """
-    h, w, c = shape
-    side = SEEN * stride
-    if first >= 0 and column >= 0 and first + side <= h and column + side <= w:
-        at = ((i * h + first) * w + column) * c
-        for phase in range(stride * stride):
-            start = at + (phase // stride * w + phase % stride) * c
-            for j in range(0, c, step):
-                _pixels(
-                    x, start + j, stride * w * c, stride * c,
-                    v, to + (phase * c + j) * tiles, SEEN * point, point,
-                )  # fmt: skip
-        return
-    before, after = max(0, -column), max(0, min(side, w - column))
-    for r in range(side):
-        at = r * side * c
-        if 0 <= first + r < h and before < after:
-            source = ((i * h + first + r) * w + column + before) * c
-            clear_span(corner, at, corner, 0, before * c)
-            copy_span(corner, at + before * c, x, source, (after - before) * c)
-            clear_span(corner, at + after * c, corner, 0, (side - after) * c)
-        else:
-            clear_span(corner, at, corner, 0, side * c)
-    for phase in range(stride * stride):
-        start = (phase // stride * side + phase % stride) * c
-        for j in range(0, c, step):
-            _pixels(
-                corner, start + j, stride * side * c, stride * c,
-                v, to + (phase * c + j) * tiles, SEEN * point, point,
-            )  # fmt: skip
 
 
 @kernel
@@ -162,7 +99,7 @@ def transform_pixels(x, n, shape, top, left, th, tw, stride, v, step, corners) -
     for row in prange(n * th):
         i, first = row // th, row % th * TILE * stride - top
         for q in range(tw):
-            _tile_to_points(
+            tile_to_points(
                 x, i, first, q * TILE * stride - left, shape, stride,
                 v, (row * tw + q) * step, tiles, point, step, corners[get_thread_id()],
             )  # fmt: skip
@@ -271,7 +208,7 @@ def _in_one_go(
         for row in range(first, first + count):
             i, p = row // th, row % th
             for q in range(tw):
-                _tile_to_points(
+                tile_to_points(
                     x, i, TILE * p - top, TILE * q - left, shape, 1,
                     v, ((row - first) * tw + q) * step, tiles, v_point, step, corners[get_thread_id()],
                 )  # fmt: skip
@@ -305,7 +242,7 @@ def transform_gradient(dy, n, th, tw, k, d, step) -> None:
             at = row * TILE * line + TILE * q * k
             to = (row * tw + q) * step
             for j in range(0, k, step):
-                _output_back(dy, at + j, line, k, d, to + j * tiles, SEEN * point, point)
+                gradient_to_points(dy, at + j, line, k, d, to + j * tiles, SEEN * point, point)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -494,11 +431,6 @@ def convolve(
         cut(tiled, y, finish.factor)
 
 
-def corners_of(c: int, stride: int, dtype: np.dtype) -> np.ndarray:
-    """For each thread, memory for what a tile sees."""
-    return scratch((SEEN * stride) ** 2 * c, dtype)
-
-
 def cut(tiled: np.ndarray, y: np.ndarray, factor: int) -> None:
     """y (N, OH R, OW R, C): the upper left of the whole tiles (N, 4 TH R, 4 TW R, C), flat."""
     n, height, width, c = y.shape
@@ -521,28 +453,43 @@ def backward(
     dx is a convolution of dy with a border of 2 - padding, which must not be negative.
     """
     n, oh, ow, k = upstream.shape
-    c, step, th, tw = x.shape[3], lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
+    c, th, tw = x.shape[3], -(-oh // TILE), -(-ow // TILE)
     dy = upstream.picture(TILE * th, TILE * tw)
-    some = pictures_at_once(n, th * tw, c, k, x.dtype)
-    room = whole_tiles(some * th * tw)
-    nr = panel_width(k, x.dtype)
-    rows, (top, _, left, _) = weight_rows(c, -(-k // nr)), padding
     with memory.frame():
-        v, d = matrices(room * c, x.dtype), matrices(room * k, x.dtype)
-        corners = corners_of(c, 1, x.dtype)
-        work = scratch(POINTS * (rows * nr + PAD), x.dtype)
-        for x_, dy_, count in groups(n, some, x.reshape(-1), dy):
-            tiles = count * th * tw
-            transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 1, v, step, corners)
-            transform_gradient(dy_, count, th, tw, k, d, step)
-            _weight_gradient(v, d, dw.reshape(-1), tiles, c, k, nr, rows, step, work)
+        if few_weights.fits(w.shape, n * th * tw, x.dtype):
+            few_weights.gradient(x, dy, dw, th, tw, padding)
+        else:
+            _gradient(x, dy, dw, th, tw, padding)
     if dx is None:
         return
     turned = memory.scratch((3, 3, k, c), w.dtype)
-    exchange_sides(contiguous(w).reshape(-1), 9, c, k, turned.reshape(-1), step, True)
+    exchange_sides(contiguous(w).reshape(-1), 9, c, k, turned.reshape(-1), lanes(w.dtype), True)
     dy = dy.reshape(n, TILE * th, TILE * tw, k)
     around = tuple(2 - p for p in padding)
     convolve(dy, turned, Finish.make(None, c, x.dtype), dx, (1, 1), around)
+
+
+def _gradient(
+    x: np.ndarray,
+    dy: np.ndarray,
+    dw: np.ndarray,
+    th: int,
+    tw: int,
+    padding: tuple[int, int, int, int],
+) -> None:
+    """dw (3, 3, C, K) += the gradient of the weights, from x (N, H, W, C) and dy (N, 4 TH, 4 TW, K), flat."""
+    n, (c, k), (top, _, left, _) = len(x), dw.shape[2:], padding
+    step, nr = lanes(x.dtype), panel_width(k, x.dtype)
+    some, rows = pictures_at_once(n, th * tw, c, k, x.dtype), weight_rows(c, -(-k // nr))
+    room = whole_tiles(some * th * tw)
+    v, d = matrices(room * c, x.dtype), matrices(room * k, x.dtype)
+    corners = corners_of(c, 1, x.dtype)
+    work = scratch(POINTS * (rows * nr + PAD), x.dtype)
+    for x_, dy_, count in groups(n, some, x.reshape(-1), dy):
+        tiles = count * th * tw
+        transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 1, v, step, corners)
+        transform_gradient(dy_, count, th, tw, k, d, step)
+        _weight_gradient(v, d, dw.reshape(-1), tiles, c, k, nr, rows, step, work)
 
 
 def pictures_at_once(n: int, tiles: int, c: int, k: int, dtype: np.dtype) -> int:
