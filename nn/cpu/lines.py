@@ -54,6 +54,7 @@ from nn.cpu.points import TILE, toom_cook
 from nn.cpu.rows import with_slack
 from nn.cpu.simd import (
     FLOATS,
+    STACKED,
     TALL_ROWS,
     TILE_ROWS,
     VECTOR_BYTES,
@@ -63,6 +64,7 @@ from nn.cpu.simd import (
     column_add,
     copy_span,
     rows_product_1,
+    stack_pixels,
     stream_fence,
     tall_product_1,
     tile_product_1,
@@ -228,14 +230,19 @@ def _lay_out(x, h, wx, c, first, rows, column, columns, length, out):
     """
     lo = min(columns, max(0, -column))
     hi = max(lo, min(columns, wx - column))
-    for r in range(rows):
+    r = 0
+    while r < rows:
         row, to = first + r, r * c
+        high = STACKED if c == 3 and r + STACKED <= rows and 0 <= row <= h - STACKED else 1
         begin, end = (lo, hi) if 0 <= row < h else (columns, columns)
         at = (row * wx + column) * c
-        last = end - 1 if row == h - 1 else end  # of the last pixel nothing more may be read
+        last = end - 1 if row + high == h else end  # of the last pixel nothing more may be read
         for q in range(begin):
-            clear_span(out, to + q * length, out, 0, c)
-        if c == 1:
+            clear_span(out, to + q * length, out, 0, high * c)
+        if high > 1:
+            for q in range(begin, last):
+                stack_pixels(out, to + q * length, x, at + q * c, wx * c)
+        elif c == 1:
             for q in range(begin, last):
                 copy_span(out, to + q * length, x, at + q, 1)
         elif c == 3 or c == 4:
@@ -245,9 +252,11 @@ def _lay_out(x, h, wx, c, first, rows, column, columns, length, out):
             for q in range(begin, last):
                 copy_span(out, to + q * length, x, at + q * c, c)
         for q in range(max(begin, last), end):
-            copy_span(out, to + q * length, x, at + q * c, c)
+            for i in range(high):
+                copy_span(out, to + q * length + i * c, x, at + q * c + i * wx * c, c)
         for q in range(end, columns):
-            clear_span(out, to + q * length, out, 0, c)
+            clear_span(out, to + q * length, out, 0, high * c)
+        r += high
 
 
 @functools.cache

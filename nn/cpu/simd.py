@@ -359,6 +359,45 @@ add_span = _span("add")
 clear_span = _span("clear")
 
 
+STACKED = 5  # rows of pixels of three channels: 15 numbers
+
+
+@intrinsic
+def stack_pixels(typingctx, dst, d0, src, s0, s_row) -> None:
+    """dst[d0 + 3 r + i] = src[s0 + s_row r + i], i < 3, r < STACKED: pixels below each other, side by side.
+
+    Of each row four numbers are read; the last of all is written behind the others. One store takes as long as the five
+    that it stands for.
+    """
+    if not (isinstance(dst, types.Array) and dst.dtype == src.dtype):
+        return None
+    size = types.intp
+
+    def codegen(context, builder, sig, args):
+        dst_, d0, src_, s0, s_row = args
+        number, lane = context.get_value_type(sig.args[0].dtype), ir.IntType(32)
+        align = sig.args[0].dtype.bitwidth // 8
+        four = ir.VectorType(number, 4).as_pointer()
+        source = builder.gep(context.make_array(sig.args[2])(context, builder, src_).data, [s0])
+        stacked = None
+        for r in range(STACKED):
+            place = builder.gep(source, [builder.mul(s_row, ir.IntType(64)(r))])
+            pixel = builder.load(builder.bitcast(place, four), align=align)
+            order = ir.Constant(ir.VectorType(lane, 16), [0, 1, 2] + [3] * 13)
+            wide = builder.shuffle_vector(pixel, ir.Constant(pixel.type, ir.Undefined), order)
+            order = [*range(3 * r), *range(16, 32 - 3 * r)]
+            if stacked is not None:
+                wide = builder.shuffle_vector(
+                    stacked, wide, ir.Constant(ir.VectorType(lane, 16), order)
+                )
+            stacked = wide
+        to = builder.gep(context.make_array(sig.args[0])(context, builder, dst_).data, [d0])
+        builder.store(stacked, builder.bitcast(to, stacked.type.as_pointer()), align=align)
+        return context.get_dummy_value()
+
+    return types.void(dst, size, src, size, size), codegen
+
+
 @intrinsic
 def activate_span(typingctx, dst, d0, bias, b0, slope, count) -> None:
     """dst[d0 + i] = leaky(dst[d0 + i] + bias[b0 + i]) for i < count; leaky(z) = z where z > 0, else slope z."""
