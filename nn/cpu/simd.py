@@ -366,8 +366,7 @@ STACKED = 5  # rows of pixels of three channels: 15 numbers
 def stack_pixels(typingctx, dst, d0, src, s0, s_row) -> None:
     """dst[d0 + 3 r + i] = src[s0 + s_row r + i], i < 3, r < STACKED: pixels below each other, side by side.
 
-    Of each row four numbers are read; the last of all is written behind the others. One store takes as long as the five
-    that it stands for.
+    Of each row four numbers are read, and the last of all is written behind the others: one store in place of five.
     """
     if not (isinstance(dst, types.Array) and dst.dtype == src.dtype):
         return None
