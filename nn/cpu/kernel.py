@@ -1,12 +1,21 @@
 """How a kernel is compiled, and called from Python."""
 
 import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import config, njit
 
 from nn import record
+
+# Whether kernels are made without compiler instructions (plain.py). On the disk they are kept apart from the others.
+PLAIN = os.environ.get("LATENTFACE_PLAIN", "0") not in ("", "0")
+if PLAIN:
+    config.CACHE_DIR = str(
+        Path(config.CACHE_DIR or Path(__file__).with_name("__pycache__")) / "plain"
+    )
 
 
 class Kernel:

@@ -25,6 +25,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nn.cpu.kernel import PLAIN
+
 
 def _vector_bytes() -> int:
     """Bytes of the widest vector register of this host: 64 (AVX-512), 32 (AVX), else 16."""
@@ -948,3 +950,9 @@ def dot_tile(typingctx, x, x0, x_place, x_run, w, w0, vectors, runs, dst, d0) ->
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+if PLAIN:  # all of the above by loops instead
+    from nn.cpu import plain
+
+    globals().update({name: getattr(plain, name) for name in plain.OPERATIONS})
