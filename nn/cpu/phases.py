@@ -9,7 +9,8 @@ and the kernel likewise, with a zero for the tap that is missing:
 
 With tiles of 4x4 that takes 36 4 C products in place of 16 25 C: 2.8 times fewer. And a phase with two taps in a
 direction is a polynomial of one degree less, so that its value at infinity is 0 and need not be multiplied: a kernel
-of 5x5 leaves 121 of the 144 products of an input channel, 3.3 times fewer than 400.
+of 5x5 leaves 121 of the 144 products of an input channel, 3.3 times fewer than 400. Where few weights leave room for it,
+all of that is done in one go in the cache of a thread (winograd.py).
 
 The way back is the adjoint, step by step: D = A dy Aᵀ serves both dU = Vᵀ D and dV = D Uᵀ, and the 6x6 pieces
 B dV Bᵀ, which overlap by two pixels, are added up. (As a convolution of its own, as for 3x3, dx would be two pixels
@@ -42,9 +43,12 @@ from nn.cpu.winograd import (
     everywhere,
     exchange_sides,
     groups,
+    in_one_go_of,
     matrices,
     pictures_at_once,
     products,
+    rows_in_one_go,
+    space_of_one_go,
     transform_gradient,
     transform_output,
     transform_pixels,
@@ -300,16 +304,26 @@ def convolve(
     step, th, tw = lanes(x.dtype), -(-oh // TILE), -(-ow // TILE)
     whole = oh % TILE == 0 and ow % TILE == 0
     out = y.reshape(-1) if whole else memory.scratch(n * th * tw * TILE * TILE * k, x.dtype)
-    some = pictures_at_once(n, th * tw, 4 * c, k, x.dtype)
-    room = whole_tiles(some * th * tw)
-    v, m = matrices(room * 4 * c, x.dtype), matrices(room * k, x.dtype)
     corners = corners_of(c, 2, x.dtype)
-    multiply = _multiplier(w, room if some == n else None)
-    for x_, y_, count in groups(n, some, x.reshape(-1), out):
-        tiles = count * th * tw
-        transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 2, v, step, corners)
-        multiply(v, m, whole_tiles(tiles))
-        transform_output(m, tiles, count, th, tw, k, *finish, y_, step)
+    if rows := rows_in_one_go(tw, 4 * c, k, x.dtype):
+        kh, kw, nr = *w.shape[:2], panel_width(k, x.dtype)
+        u = matrices(-(-k // nr) * nr * 4 * c, x.dtype)
+        _transform_weights(contiguous(w).reshape(-1), kh, kw, c, k, u, nr, step, False)
+        work = space_of_one_go(rows, tw, 4 * c, k, x.dtype)
+        in_one_go_of(2)(
+            x.reshape(-1), x.shape[1:], top, left, u, n, th, tw, k, nr, _there(kh, kw, c), *finish, out,
+            rows, step, work, corners,
+        )  # fmt: skip
+    else:
+        some = pictures_at_once(n, th * tw, 4 * c, k, x.dtype)
+        room = whole_tiles(some * th * tw)
+        v, m = matrices(room * 4 * c, x.dtype), matrices(room * k, x.dtype)
+        multiply = _multiplier(w, room if some == n else None)
+        for x_, y_, count in groups(n, some, x.reshape(-1), out):
+            tiles = count * th * tw
+            transform_pixels(x_, count, x.shape[1:], top, left, th, tw, 2, v, step, corners)
+            multiply(v, m, whole_tiles(tiles))
+            transform_output(m, tiles, count, th, tw, k, *finish, y_, step)
     if not whole:
         cut(out, y, finish.factor)
 
