@@ -9,8 +9,8 @@ and the kernel likewise, with a zero for the tap that is missing:
 
 With tiles of 4x4 that takes 36 4 C products in place of 16 25 C: 2.8 times fewer. And a phase with two taps in a
 direction is a polynomial of one degree less, so that its value at infinity is 0 and need not be multiplied: a kernel
-of 5x5 leaves 121 of the 144 products of an input channel, 3.3 times fewer than 400. Where few weights leave room for it,
-all of that is done in one go in the cache of a thread (winograd.py).
+of 5x5 leaves 121 of the 144 products of an input channel, 3.3 times fewer than 400. Where few weights leave room for
+it, all of that is done in one go in the cache of a thread (winograd.py).
 
 The way back is the adjoint, step by step: D = A dy Aᵀ serves both dU = Vᵀ D and dV = D Uᵀ, and the 6x6 pieces
 B dV Bᵀ, which overlap by two pixels, are added up. (As a convolution of its own, as for 3x3, dx would be two pixels
