@@ -31,6 +31,7 @@ from nn.cpu.gemm import pack, panel_width, panels, scratch
 from nn.cpu.kernel import kernel
 from nn.cpu.rows import with_slack
 from nn.cpu.simd import (
+    TALL_ROWS,
     TILE_ROWS,
     VECTOR_BYTES,
     add_span,
@@ -112,7 +113,7 @@ def sums_bias(w_shape: tuple[int, ...]) -> bool:
     """Whether ``weights`` can sum the bias gradient, too: the KW C rows leave the last one of a tall tile free."""
     _, kw, c, _ = w_shape
     rows = _rows(w_shape)
-    return c <= FEW and rows % (2 * TILE_ROWS) == 0 and kw * c < rows
+    return c <= FEW and rows % TALL_ROWS == 0 and kw * c < rows
 
 
 def _rows(w_shape: tuple[int, ...]) -> int:
@@ -139,7 +140,7 @@ def _tall(places: int) -> bool:
 
     Where one vector is enough, it is faster, given 32 registers.
     """
-    return VECTOR_BYTES == 64 and places >= 2 * TILE_ROWS
+    return VECTOR_BYTES == 64 and places >= TALL_ROWS
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -164,7 +165,7 @@ def _forward_of(kind: int, near: int) -> Callable[..., None]:
 
     A kernel that knows the distance needs no registers for it, and what is compiled is what is used.
     """
-    high = 2 * TILE_ROWS if kind == TALL else TILE_ROWS
+    high = TALL_ROWS if kind == TALL else TILE_ROWS
 
     @kernel
     def run(
@@ -238,7 +239,7 @@ def forward(
         wp = x_shape[2]
     spaces = scratch(0 if inside else ((strip - 1) * sh + kh) * wp * c, x.dtype)
     call(np.copyto, spaces, 0)
-    tiles = scratch(2 * TILE_ROWS * nr, x.dtype)
+    tiles = scratch(TALL_ROWS * nr, x.dtype)
     kind = WIDE if nr > lanes(x.dtype) else TALL if _tall(ow) else LOW
     _forward_of(kind, sw * c if c <= FEW else 0)(
         x.reshape(-1), *x_shape[1:], top, left, _packed(w, nr), nr, bias, finish.slope,
@@ -282,7 +283,7 @@ def _few_outputs(xp, wp, hp, c, w, nr, bias, y, n, oh, ow, k, kh, seen, group, g
     narrow = nr * y.itemsize <= VECTOR_BYTES
     depth, rows = seen * c, oh * groups
     tall = _tall(rows) and narrow
-    high = 2 * TILE_ROWS if tall else TILE_ROWS
+    high = TALL_ROWS if tall else TILE_ROWS
     blocks = (rows + high - 1) // high
     for task in prange(n * blocks):
         tile = tiles[get_thread_id()]
@@ -345,7 +346,7 @@ def few_outputs(
     _fill_band(contiguous(w).reshape(-1), kh, kw * c, c, k, group, nr, band, finish.bias, tiled)
     hp, wp = oh + kh - 1, groups * group
     xp = padded(_inside(x, padding, hp, wp), padding, hp, wp)
-    tiles = scratch(2 * TILE_ROWS * nr + nr, x.dtype)
+    tiles = scratch(TALL_ROWS * nr + nr, x.dtype)
     _few_outputs(
         xp, wp, hp, c, band, nr, tiled, y.reshape(-1), n, oh, ow, k, kh, seen, group, groups, tiles,
     )  # fmt: skip
@@ -400,14 +401,14 @@ def _weights_of(kind: int, near: int) -> Callable[..., None]:
                                 tile_product_2(seen, start + r, 1, apart, sh * row, g, d0, outputs, ow * outputs,
                                                partial, base + r * k, k, ow, runs, add)  # fmt: skip
                                 r += TILE_ROWS
-                            elif sums and i == 0 and r + 2 * TILE_ROWS == rows:
+                            elif sums and i == 0 and r + TALL_ROWS == rows:
                                 tall_ones_1(seen, start + r, 1, apart, sh * row, g, d0, outputs, ow * outputs,
                                             partial, base + r * k, k, ow, runs, add)  # fmt: skip
-                                r += 2 * TILE_ROWS
+                                r += TALL_ROWS
                             elif rows - r > TILE_ROWS:
                                 tall_product_1(seen, start + r, 1, apart, sh * row, g, d0, outputs, ow * outputs,
                                                partial, base + r * k, k, ow, runs, add)  # fmt: skip
-                                r += 2 * TILE_ROWS
+                                r += TALL_ROWS
                             else:
                                 tile_product_1(seen, start + r, 1, apart, sh * row, g, d0, outputs, ow * outputs,
                                                partial, base + r * k, k, ow, runs, add)  # fmt: skip

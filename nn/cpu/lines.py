@@ -162,7 +162,7 @@ def _products(kw: int, stride: int) -> int:
 
 def _high(k: int) -> int:
     """Rows of a tile: twice as many where one vector holds all outputs, given 32 registers."""
-    return 2 * TILE_ROWS if k <= FLOATS and VECTOR_BYTES == 64 else TILE_ROWS
+    return TALL_ROWS if k <= FLOATS and VECTOR_BYTES == 64 else TILE_ROWS
 
 
 def fits(
@@ -267,7 +267,7 @@ def _forward_of(kw: int, sw: int, tall: bool, known: int, apart: int) -> Callabl
     """
     (products, seen), starts = matrices(kw, sw).b_t.shape, matrices(kw, sw).starts
     points = len(starts) - 1
-    high = 2 * TILE_ROWS if tall else TILE_ROWS
+    high = TALL_ROWS if tall else TILE_ROWS
 
     @kernel
     def run(
