@@ -19,62 +19,104 @@
 // VEC_C, VEC_K: 1 where C, or K, is a multiple of 4 and the arrays begin at multiples of 16 bytes: then four channels are one
 // load. With three channels on one side, the other side's loads are whole still.
 //
+// PAIRS: 1 where two neighbours of the result are one store.
+//
+// ONE_LINE: 1 where the places that a thread takes one after the other always lie in one line of y, because OW is a multiple of
+// their number; for conv_dw by warpgroups.
+//
+// PARTED: 1 where the sum of conv_forward or conv_dx is cut into parts, too: places and channels of the deep layers alone are
+// too few tiles. Each part then writes a result of its own, and `finish_parts` or `add_up` (ends.cu) adds them in order.
+//
 // Versions. The first, im2col.cu, writes the matrix of patches and leaves the product to cuBLAS. The second is this. The third
-// is this with PIPELINED: for TF32 with whole channels, copies into shared memory run two steps ahead (tile.cuh).
+// is this with PIPELINED: for TF32 with whole channels, copies into shared memory run two steps ahead (tile.cuh). The fourth
+// is this with WARPGROUP: for TF32 and float16 with whole channels, on Hopper (warpgroup.cuh).
+
+#define THREADS (WARPS_M * WARPS_N * 32)
+
+struct alignas(16) Four {
+  real x, y, z, w;
+};
+struct alignas(2 * sizeof(real)) Two {
+  real x, y;
+};
+
+// What x, w and dy are made of: for products of float16 by warpgroups, float16 already (halves.cu).
+#if WARPGROUP && MATH == 2
+typedef unsigned short Source;
+#else
+typedef real Source;
+#endif
 
 #include "ptx.cuh"
+#if WARPGROUP
+#include "warpgroup.cuh"
+#else
 #include "tile.cuh"
+#endif
 
-__device__ Four zero() {
-  Four none = {0, 0, 0, 0};
-  return none;
+// Four numbers from memory, or zeros.
+__device__ Four four(const real* from, bool there) {
+  real v[4];
+  load_four(from, there, v);
+  return {v[0], v[1], v[2], v[3]};
 }
+
+// n / by for 0 <= n < 2^31 by one multiplication: with 2^(s-1) < by <= 2^s, the product with 2^(31+s) / by, rounded up, is too
+// large by less than n / 2^31, which is too little to reach the next whole number.
+struct Divisor {
+  unsigned by, times, shift;
+
+  __device__ explicit Divisor(int by) : by(by), shift(31) {
+    while (by > 1 << (shift - 31)) shift++;
+    times = ((1ull << shift) + by - 1) / by;
+  }
+  __device__ int quotient(int n) const { return (unsigned long long)(unsigned)n * times >> shift; }
+};
 
 // Rows: places (n, a, b) of (N, RH, RW). Depth: (u, v, c) of (U, V, C). The number is
 // x[n, SA a + OA + DU u, SB b + OB + DV v, c] of a picture (N, H, W, C), 0 outside of it.
 template <bool VEC>
 struct Patches {
   static constexpr bool by_rows = true;
-  const real* x;
-  int h, w, c, rh, rw, sa, oa, du, sb, ob, dv, v_taps, rows, depth;
+  const Source* x;
+  int h, w, c, rh, rw, sa, oa, du, sb, ob, dv, rows, depth;
+  Divisor channels, taps;  // c, V
 
   struct Row {
-    const real* start;
+    const Source* start;  // of the pixel that the first tap sees, which may lie outside
     int r, s;
   };
   struct At {  // of four channels that are one load; else the depth alone
-    int r, s, c;
+    int r, s, offset;
   };
 
   __device__ Row row(int m) const {
     if (m >= rows) return {x, -(1 << 28), 0};  // outside of every picture
-    int b = m % rw, rest = m / rw;
-    return {x + (long long)(rest / rh) * h * w * c, sa * (rest % rh) + oa, sb * b + ob};
+    int b = m % rw, rest = m / rw, r = sa * (rest % rh) + oa, s = sb * b + ob;
+    return {x + ((long long)(rest / rh) * h * w + (long long)r * w + s) * c, r, s};
+  }
+  __device__ At tap(int d) const {
+    int tap = channels.quotient(d), u = taps.quotient(tap);
+    int r = du * u, s = dv * (tap - u * (int)taps.by);
+    return {r, s, (r * w + s) * c + d - tap * c};
   }
   __device__ At at(int d) const {
     if (!VEC) return {d, 0, 0};
     if (d >= depth) return {-(1 << 28), 0, 0};
-    int tap = d / c;
-    return {du * (tap / v_taps), dv * (tap % v_taps), d % c};
+    return tap(d);
   }
-  __device__ const real* place(const Row& row, int r, int s, int channel) const {
-    r += row.r, s += row.s;
-    bool inside = (unsigned)r < (unsigned)h && (unsigned)s < (unsigned)w;
-    return inside ? row.start + ((long long)r * w + s) * c + channel : 0;
+  __device__ bool there(const Row& row, const At& at) const {
+    return (unsigned)(row.r + at.r) < (unsigned)h && (unsigned)(row.s + at.s) < (unsigned)w;
   }
-  __device__ const real* where(const Row& row, const At& at) const { return place(row, at.r, at.s, at.c); }
-  __device__ const real* some() const { return x; }
+  __device__ const Source* where(const Row& row, const At& at) const { return row.start + at.offset; }
+  __device__ const Source* some() const { return x; }
   __device__ real one(const Row& row, int d) const {
     if (d >= depth) return 0;
-    int tap = d / c;
-    const real* from = place(row, du * (tap / v_taps), dv * (tap % v_taps), d % c);
-    return from ? *from : 0;
+    At at = tap(d);
+    return there(row, at) ? *where(row, at) : 0;
   }
   __device__ Four load(const Row& row, const At& at) const {
-    if (VEC) {
-      const real* from = place(row, at.r, at.s, at.c);
-      return from ? *(const Four*)from : zero();
-    }
+    if (VEC) return four(where(row, at), there(row, at));
     Four found = {one(row, at.r), one(row, at.r + 1), one(row, at.r + 2), one(row, at.r + 3)};
     return found;
   }
@@ -84,21 +126,24 @@ struct Patches {
 template <bool VEC>
 struct Lines {
   static constexpr bool by_rows = false;
-  const real* m;
+  const Source* m;
   int size, last;
   typedef int Row;
-  typedef int At;
+  struct At {
+    const Source* line;
+    int rest;  // how many lines are left
+  };
 
-  __device__ Row row(int r) const { return r; }
-  __device__ At at(int d) const { return d; }
-  __device__ const real* where(Row r, At d) const {
-    return d < last && r < size ? m + (long long)d * size + r : 0;
-  }
-  __device__ const real* some() const { return m; }
-  __device__ Four load(Row r, At d) const {
-    const real* from = where(r, d);
-    if (!from) return zero();
-    if (VEC) return *(const Four*)from;
+  __device__ Row row(int r) const { return r < size ? r : -1; }
+  __device__ At at(int d) const { return {m + (long long)d * size, last - d}; }
+  __device__ void next(At& at) const { at.line += size, at.rest--; }
+  __device__ bool there(Row r, const At& at) const { return at.rest > 0 && r >= 0; }
+  __device__ const Source* where(Row r, const At& at) const { return at.line + r; }
+  __device__ const Source* some() const { return m; }
+  __device__ Four load(Row r, const At& at) const {
+    const Source* from = where(r, at);
+    if (VEC) return four(from, there(r, at));
+    if (!there(r, at)) return {0, 0, 0, 0};
     Four found = {from[0], r + 1 < size ? from[1] : 0, r + 2 < size ? from[2] : 0, r + 3 < size ? from[3] : 0};
     return found;
   }
@@ -109,23 +154,25 @@ struct Lines {
 template <bool VEC>
 struct Turned {
   static constexpr bool by_rows = true;
-  const real* w;
-  int kw, c, k, i0, sh, j0, sw, v_taps, depth;
+  const Source* w;
+  int kw, c, k, i0, sh, j0, sw, depth;
+  Divisor channels, taps;  // k, V
   typedef int Row;
-  typedef int At;
+  typedef long long At;  // where row 0 has it, or -1; without VEC the depth alone
 
   __device__ Row row(int r) const { return r < c ? r : -1; }
-  __device__ At at(int d) const { return d; }
-  __device__ const real* place(Row r, int d) const {
-    int tap = d / k;
-    int i = i0 + sh * (tap / v_taps), j = j0 + sw * (tap % v_taps);
-    return w + ((long long)(i * kw + j) * c + r) * k + d % k;
+  __device__ long long tap(int d) const {
+    int tap = channels.quotient(d), u = taps.quotient(tap);
+    int i = i0 + sh * u, j = j0 + sw * (tap - u * (int)taps.by);
+    return (long long)(i * kw + j) * c * k + d - tap * k;
   }
-  __device__ const real* where(Row r, At d) const { return r >= 0 && d < depth ? place(r, d) : 0; }
-  __device__ const real* some() const { return w; }
-  __device__ real one(Row r, int d) const { return r >= 0 && d < depth ? *place(r, d) : 0; }
+  __device__ At at(int d) const { return !VEC ? d : d < depth ? tap(d) : -1; }
+  __device__ bool there(Row r, At at) const { return r >= 0 && at >= 0; }
+  __device__ const Source* where(Row r, At at) const { return w + at + (long long)r * k; }
+  __device__ const Source* some() const { return w; }
+  __device__ real one(Row r, int d) const { return r >= 0 && d < depth ? w[tap(d) + (long long)r * k] : 0; }
   __device__ Four load(Row r, At d) const {
-    if (VEC) return r >= 0 && d < depth ? *(const Four*)place(r, d) : zero();
+    if (VEC) return four(where(r, d), there(r, d));
     Four found = {one(r, d), one(r, d + 1), one(r, d + 2), one(r, d + 3)};
     return found;
   }
@@ -136,15 +183,16 @@ struct Turned {
 template <bool VEC>
 struct Places {
   static constexpr bool by_rows = false;
-  const real* x;
-  int h, w, c, kw, oh, ow, sh, sw, top, left, rows, last;
+  const Source* x;
+  int h, w, c, kw, sh, sw, top, left, rows, last;
+  Divisor oh, ow;
 
   struct Row {
-    int r[VEC ? 1 : 4], s[VEC ? 1 : 4], c[VEC ? 1 : 4];
+    int r[VEC ? 1 : 4], s[VEC ? 1 : 4], offset[VEC ? 1 : 4];
   };
   struct At {
-    const real* start;
-    int r, s;
+    const Source* start;
+    int r, s, rest;  // rest: how many places are left of this part
   };
 
   __device__ Row row(int first) const {
@@ -153,36 +201,66 @@ struct Places {
       int tap = (first + e) / c;
       found.r[e] = first + e < rows ? tap / kw : -(1 << 28);
       found.s[e] = tap % kw;
-      found.c[e] = (first + e) % c;
+      found.offset[e] = (tap / kw * w + tap % kw) * c + (first + e) % c;
     }
     return found;
   }
   __device__ At at(int d) const {
-    if (d >= last) return {x, -(1 << 28), 0};
-    int q = d % ow, rest = d / ow;
-    return {x + (long long)(rest / oh) * h * w * c, sh * (rest % oh) - top, sw * q - left};
+    int line = ow.quotient(d), n = oh.quotient(line);
+    int r = sh * (line - n * (int)oh.by) - top, s = sw * (d - line * (int)ow.by) - left;
+    return {x + ((long long)n * h * w + (long long)r * w + s) * c, r, s, last - d};
   }
-  __device__ const real* place(const Row& row, const At& at, int e) const {
-    int r = at.r + row.r[e], s = at.s + row.s[e];
-    bool inside = (unsigned)r < (unsigned)h && (unsigned)s < (unsigned)w;
-    return inside ? at.start + ((long long)r * w + s) * c + row.c[e] : 0;
+  // The place after it: beside it, or the first of the next row, or of the next picture.
+  __device__ void next(At& at) const {
+    at.rest--;
+    at.s += sw, at.start += sw * c;
+    if (!ONE_LINE && at.s + left >= sw * (int)ow.by) {
+      int back = sw * (int)ow.by;
+      at.s -= back, at.r += sh, at.start += (long long)(sh * w - back) * c;
+      if (at.r + top >= sh * (int)oh.by) {
+        int up = sh * (int)oh.by;
+        at.r -= up, at.start += (long long)(h - up) * w * c;
+      }
+    }
   }
-  __device__ const real* where(const Row& row, const At& at) const { return place(row, at, 0); }
-  __device__ const real* some() const { return x; }
+  __device__ bool there(const Row& row, const At& at, int e = 0) const {
+    return at.rest > 0 && (unsigned)(at.r + row.r[e]) < (unsigned)h && (unsigned)(at.s + row.s[e]) < (unsigned)w;
+  }
+  __device__ const Source* where(const Row& row, const At& at, int e = 0) const { return at.start + row.offset[e]; }
+  __device__ const Source* some() const { return x; }
   __device__ Four load(const Row& row, const At& at) const {
-    if (VEC) {
-      const real* from = place(row, at, 0);
-      return from ? *(const Four*)from : zero();
+    if constexpr (VEC) {
+      return four(where(row, at), there(row, at));
+    } else {
+      real v[4];
+      for (int e = 0; e < 4; e++) v[e] = there(row, at, e) ? *where(row, at, e) : 0;
+      return {v[0], v[1], v[2], v[3]};
     }
-    real v[4];
-    for (int e = 0; e < 4; e++) {
-      const real* from = place(row, at, VEC ? 0 : e);
-      v[e] = from ? *from : 0;
-    }
-    Four found = {v[0], v[1], v[2], v[3]};
-    return found;
   }
 };
+
+// Results. row(r): where its row begins, or -1. column(k): what two columns, k and k + 1, have in common in all rows.
+// store(row, column, u, v): both numbers, or one at the end of a row.
+
+struct Columns {
+  int k, count, second;  // how many of them there are: 0, 1, 2; where the second lies, from the start of a row
+  real under[2];         // bias
+};
+
+__device__ Columns columns_of(int k, int all) {
+  int count = max(0, min(all - k, 2));
+  return {k, count, k + 1, {0, 0}};
+}
+
+__device__ void store_two(real* row, const Columns& at, real u, real v) {
+#if PAIRS
+  Two two = {u, v};
+  *(Two*)(row + at.k) = two;
+#else
+  row[at.k] = u;
+  if (at.count > 1) row[at.second] = v;
+#endif
+}
 
 // y = shuffle(leaky(z + bias), R), where z is the product.
 struct Finished {
@@ -190,20 +268,28 @@ struct Finished {
   const real* bias;
   real slope;
   int rows, k, ow, r;
+  Divisor run;  // K / R channels lie side by side
+
   typedef long long Row;
 
-  // With R = 1 the place of a row; with a shuffle, the row itself.
-  __device__ Row row(int m) const { return m < rows ? m : -1; }
-  __device__ void store(Row m, int column, real value) const {
-    if (m < 0 || column >= k) return;
-    if (bias) value += bias[column];
-    value = value > 0 ? value : slope * value;
-    if (r == 1) {
-      y[m * k + column] = value;
-      return;
-    }
-    int run = k / r, part = column / run;
-    y[((m / ow * r + part) * ow + m % ow) * run + column % run] = value;
+  __device__ Row row(int m) const {
+    if (m >= rows) return -1;
+    return r == 1 ? (long long)m * k : ((long long)(m / ow) * r * ow + m % ow) * run.by;
+  }
+  __device__ int shuffled(int column) const {
+    return r == 1 ? column : column + run.quotient(column) * (ow - 1) * (int)run.by;
+  }
+  __device__ Columns column(int column) const {
+    Columns found = columns_of(column, k);
+    if (bias && found.count > 0) found.under[0] = bias[column];
+    if (bias && found.count > 1) found.under[1] = bias[column + 1];
+    found.k = shuffled(column), found.second = shuffled(column + 1);
+    return found;
+  }
+  __device__ void store(Row start, const Columns& at, real u, real v) const {
+    if (start < 0 || at.count == 0) return;
+    u += at.under[0], v += at.under[1];
+    store_two(y + start, at, u > 0 ? u : slope * u, v > 0 ? v : slope * v);
   }
 };
 
@@ -218,8 +304,9 @@ struct Phase {
     int b = m % rw, rest = m / rw;
     return (((long long)(rest / rh) * h + sh * (rest % rh) + i) * w + sw * b + j) * c;
   }
-  __device__ void store(Row start, int column, real value) const {
-    if (start >= 0 && column < c) dx[start + column] = value;
+  __device__ Columns column(int column) const { return columns_of(column, c); }
+  __device__ void store(Row start, const Columns& at, real u, real v) const {
+    if (start >= 0 && at.count > 0) store_two(dx + start, at, u, v);
   }
 };
 
@@ -231,45 +318,64 @@ struct Gradient {
   typedef long long Row;
 
   __device__ Row row(int r) const { return r < rows ? (long long)r * columns : -1; }
-  __device__ void store(Row start, int column, real value) const {
-    if (start < 0 || column >= columns) return;
-    m[start + column] = add ? m[start + column] + value : value;
+  __device__ Columns column(int column) const { return columns_of(column, columns); }
+  __device__ void store(Row start, const Columns& at, real u, real v) const {
+    if (start < 0 || at.count == 0) return;
+    real* row = m + start;
+    if (add) u += row[at.k], v += at.count > 1 ? row[at.second] : 0;
+    store_two(row, at, u, v);
   }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-conv_forward(const real* x, const real* w, const real* bias, real* y, int n, int h, int wide, int c, int oh, int ow, int k,
-             int kh, int kw, int sh, int sw, int top, int left, real slope, int r) {
+#if WARPGROUP
+#define BLOCKS_AT_ONCE 2  // so that each thread keeps to 128 registers
+#else
+#define BLOCKS_AT_ONCE 1
+#endif
+
+// y; or, PARTED, room for (parts, N OH OW, K), each part unfinished.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE)
+conv_forward(const Source* x, const Source* w, const real* bias, real* y, int n, int h, int wide, int c, int oh, int ow,
+                    int k, int kh, int kw, int sh, int sw, int top, int left, int share, real slope, int r) {
   int rows = n * oh * ow, depth = kh * kw * c;
-  Patches<VEC_C> a = {x, h, wide, c, oh, ow, sh, -top, 1, sw, -left, 1, kw, rows, depth};
+  Patches<VEC_C> a = {x, h, wide, c, oh, ow, sh, -top, 1, sw, -left, 1, rows, depth, Divisor(c), Divisor(kw)};
   Lines<VEC_K> b = {w, k, depth};
-  Finished out = {y, bias, slope, rows, k, ow, r};
-  multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, 0, depth);
+#if PARTED
+  Gradient out = {y + (long long)blockIdx.z * rows * k, rows, k, false};
+#else
+  Finished out = {y, bias, slope, rows, k, ow, r, Divisor(k / r)};
+#endif
+  int from = blockIdx.z * share;
+  multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, from, min(from + share, depth));
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-conv_dx(const real* dy, const real* w, real* dx, int n, int h, int wide, int c, int oh, int ow, int k, int kh, int kw, int sh,
-        int sw, int top, int left) {
-  int i = blockIdx.z / sw, j = blockIdx.z % sw;                 // the phase
+// dx; or, PARTED, room for (parts, N, H, W, C). Block z is the phase, and the part.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE)
+conv_dx(const Source* dy, const Source* w, real* dx, int n, int h, int wide, int c, int oh, int ow, int k, int kh, int kw,
+               int sh, int sw, int top, int left, int share) {
+  int phase = blockIdx.z % (sh * sw), part = blockIdx.z / (sh * sw);
+  int i = phase / sw, j = phase % sw;
   int rh = (h - i + sh - 1) / sh, rw = (wide - j + sw - 1) / sw;  // its places
   int i0 = (i + top) % sh, j0 = (j + left) % sw;                // its part of the kernel: i0 + sh u, j0 + sw v
   int u = i0 < kh ? (kh - i0 + sh - 1) / sh : 0, v = j0 < kw ? (kw - j0 + sw - 1) / sw : 0;
   int rows = n * rh * rw, depth = u * v * k;
   if (blockIdx.x * BM >= rows) return;
-  Patches<VEC_K> a = {dy, oh, ow, k, rh, rw, 1, (i + top - i0) / sh, -1, 1, (j + left - j0) / sw, -1, v, rows, depth};
-  Turned<VEC_K> b = {w, kw, c, k, i0, sh, j0, sw, v, depth};
-  Phase out = {dx, h, wide, c, rh, rw, sh, sw, i, j, rows};
-  multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, 0, depth);
+  Divisor channels(k), taps(max(v, 1));
+  Patches<VEC_K> a = {dy, oh, ow, k, rh, rw, 1, (i + top - i0) / sh, -1, 1, (j + left - j0) / sw, -1, rows, depth, channels, taps};
+  Turned<VEC_K> b = {w, kw, c, k, i0, sh, j0, sw, depth, channels, taps};
+  Phase out = {dx + (long long)part * n * h * wide * c, h, wide, c, rh, rw, sh, sw, i, j, rows};
+  int from = part * share;
+  multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, from, min(from + share, depth));
 }
 
 // to: dw itself with one part, which is added to; room for (parts, KH KW C, K) with more, which is written.
-extern "C" __global__ void __launch_bounds__(THREADS)
-conv_dw(const real* x, const real* dy, real* to, int n, int h, int wide, int c, int oh, int ow, int k, int kh, int kw, int sh,
-        int sw, int top, int left, int parts, int share) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE)
+conv_dw(const Source* x, const Source* dy, real* to, int n, int h, int wide, int c, int oh, int ow, int k, int kh, int kw,
+               int sh, int sw, int top, int left, int share) {
   int rows = kh * kw * c, depth = n * oh * ow;
   int from = blockIdx.z * share, last = min(from + share, depth);
-  Places<VEC_C> a = {x, h, wide, c, kw, oh, ow, sh, sw, top, left, rows, last};
+  Places<VEC_C> a = {x, h, wide, c, kw, sh, sw, top, left, rows, last, Divisor(oh), Divisor(ow)};
   Lines<VEC_K> b = {dy, k, last};
-  Gradient out = {to + (parts > 1 ? (long long)blockIdx.z * rows * k : 0), rows, k, parts == 1};
+  Gradient out = {to + (gridDim.z > 1 ? (long long)blockIdx.z * rows * k : 0), rows, k, gridDim.z == 1};
   multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, from, last);
 }

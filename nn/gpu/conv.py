@@ -3,41 +3,19 @@
     conv.cu     the product gathers its patches itself: forward, input gradient, weight gradient, any shape
     im2col.cu   a matrix of patches and cuBLAS: the first version, and a second opinion
 
-``modes`` says which, and how exactly. This file chooses tiles: large ones where there are enough of them to fill a
-card, small ones otherwise.
+``modes`` says which, and how exactly; ``plan`` how a product is shared among the card's processors.
 """
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from nn.gpu import device, im2col, modes
 from nn.gpu.device import Array, on_card
-from nn.gpu.ends import Finish, add_column_sums, add_parts
+from nn.gpu.ends import Finish, add_column_sums, add_parts, add_up, finish_parts
+from nn.gpu.plan import Tile, choose, cut
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
-BLOCKS = 264  # that fill a card: two for each of 132 processors; a constant, so that sums do not depend on the card
-LEAST_SHARE = 256  # places that are worth a part of the weight gradient
-MOST_PARTS = 64
-MOST_PARTIAL = 64 * 2**20  # bytes of partial weight gradients
-
-
-class Tile(NamedTuple):
-    """Rows and columns of the product that a block makes, and its warps along each."""
-
-    rows: int
-    columns: int
-    down: int
-    across: int
-
-    @property
-    def threads(self) -> int:
-        return 32 * self.down * self.across
-
-
-LARGE, SMALL, TALL = Tile(128, 128, 2, 4), Tile(64, 64, 2, 2), Tile(128, 32, 4, 1)
-WORDS, STAGES = 16, 3  # as in tile.cuh
 MATHS = {"fp32": 0, "tf32": 1, "fp16": 2}
+WORDS, STAGES, LINE = 16, 3, 32  # as in tile.cuh and warpgroup.cuh
 
 
 @on_card
@@ -86,12 +64,18 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: Array) -> None:
     sizes = _sizes(cache)
     if modes.way() == "im2col":
         im2col.forward(x, w, finish, y, stride, padding, _precision(cache))
-    else:
-        tile = choose(sizes.places, sizes.k, x.dtype)
-        grid = (-(-sizes.places // tile.rows), -(-sizes.k // tile.columns))
-        ends = (x.dtype.type(finish.slope), finish.factor)
-        args = (x, w, finish.bias, y, *sizes, *stride, padding[0], padding[2], *ends)
-        _launch("conv_forward", grid, tile, args, cache, (x, w))
+        return
+    product = _product(cache, sizes.places, sizes.k, sizes.taps * sizes.c, (x, w))
+    x, w = product.sources(x, w)
+    to, ends = y, finish
+    if product.parts > 1:
+        to, ends = device.empty((product.parts, *y.shape), y.dtype), Finish(None)
+    last = (product.share, y.dtype.type(ends.slope), ends.factor)
+    args = (x, w, ends.bias, to, *sizes, *stride, padding[0], padding[2], *last)
+    run = sizes.k // ends.factor
+    _launch("conv_forward", product, product.grid, args, to, run, parted=product.parts > 1)
+    if product.parts > 1:
+        finish_parts(to, finish, sizes.ow, y)
 
 
 def run_backward(dy: Array, cache: Conv2dCache, dw: Array, need_dx: bool) -> Array | None:
@@ -111,10 +95,14 @@ def input_gradient(dy: Array, cache: Conv2dCache) -> Array:
         return dx
     phases = stride[0] * stride[1]
     places = sizes.n * -(-sizes.h // stride[0]) * -(-sizes.w // stride[1])
-    tile = choose(places * phases, sizes.c, x.dtype)
-    grid = (-(-places // tile.rows), -(-sizes.c // tile.columns), phases)
-    args = (dy, w, dx, *sizes, *stride, padding[0], padding[2])
-    _launch("conv_dx", grid, tile, args, cache, (dy, w))
+    depth = -(-sizes.kh // stride[0]) * -(-sizes.kw // stride[1]) * sizes.k  # of the deepest phase
+    product = _product(cache, places, sizes.c, depth, (dy, w), times=phases)
+    dy, w = product.sources(dy, w)
+    to = dx if product.parts == 1 else device.empty((product.parts, *dx.shape), dx.dtype)
+    args = (dy, w, to, *sizes, *stride, padding[0], padding[2], product.share)
+    _launch("conv_dx", product, (*product.grid[:2], phases * product.parts), args, to, sizes.c)
+    if product.parts > 1:
+        add_up(to, dx)
     return dx
 
 
@@ -125,14 +113,14 @@ def weight_gradient(dy: Array, cache: Conv2dCache, dw: Array) -> None:
         im2col.weights(x, dy, dw, stride, padding, _precision(cache))
         return
     sizes = _sizes(cache)
-    rows = sizes.kh * sizes.kw * sizes.c
-    tile = choose(rows, sizes.k, x.dtype)
-    grid = (-(-rows // tile.rows), -(-sizes.k // tile.columns))
-    parts, share = cut(sizes.places, grid[0] * grid[1], rows * sizes.k * x.dtype.itemsize)
-    to = dw if parts == 1 else device.empty((parts, rows, sizes.k), x.dtype)
-    args = (x, dy, to, *sizes, *stride, padding[0], padding[2], parts, share)
-    _launch("conv_dw", (*grid, parts), tile, args, cache, (x, dy))
-    if parts > 1:
+    rows = sizes.taps * sizes.c
+    product = _product(cache, rows, sizes.k, sizes.places, (x, dy))
+    x, dy = product.sources(x, dy)
+    to = dw if product.parts == 1 else device.empty((product.parts, rows, sizes.k), dw.dtype)
+    args = (x, dy, to, *sizes, *stride, padding[0], padding[2], product.share)
+    one_line = sizes.ow % (4 * product.pack) == 0
+    _launch("conv_dw", product, product.grid, args, to, sizes.k, one_line=one_line)
+    if product.parts > 1:
         add_parts(to, dw)
 
 
@@ -154,6 +142,11 @@ class Sizes(NamedTuple):
         """N OH OW."""
         return self.n * self.oh * self.ow
 
+    @property
+    def taps(self) -> int:
+        """KH KW."""
+        return self.kh * self.kw
+
 
 def _sizes(cache: Conv2dCache) -> Sizes:
     x, w, stride, padding, _ = cache
@@ -162,67 +155,113 @@ def _sizes(cache: Conv2dCache) -> Sizes:
     return Sizes(*x.shape, oh, ow, k, kh, kw)
 
 
-def choose(rows: int, columns: int, dtype: Any) -> Tile:
-    """The tile of a product (rows, columns): the largest of which there are enough; float64 keeps to small ones."""
-    if np.dtype(dtype) == np.float64:
-        return SMALL
-    if columns <= TALL.columns and rows >= TALL.rows:
-        return TALL
-    tiles = -(-rows // LARGE.rows) * -(-columns // LARGE.columns)
-    return LARGE if columns >= LARGE.columns and tiles >= BLOCKS // 2 else SMALL
+class Product(NamedTuple):
+    """How one product is made: by which tile and arithmetic, in how many parts of ``share`` of the sum each."""
+
+    tile: Tile
+    grid: tuple[int, int, int]
+    share: int
+    real: str
+    math: int
+    whole: tuple[bool, bool]  # whether four channels of x, and of y, are one load
+    pipelined: bool
+    warpgroup: bool
+
+    @property
+    def parts(self) -> int:
+        return self.grid[2]
+
+    @property
+    def pack(self) -> int:
+        """Numbers in a word of shared memory."""
+        return 2 if self.math == MATHS["fp16"] else 1
+
+    def sources(self, *arrays: Array) -> tuple[Array, ...]:
+        """The factors as the kernel reads them: in float16 for products of float16 by warpgroups."""
+        return tuple(map(halved, arrays)) if self.warpgroup and self.pack == 2 else arrays
 
 
-def cut(places: int, tiles: int, size: int) -> tuple[int, int]:
-    """Into how many parts the sum over places is cut, and how many places each has: a function of the shapes alone.
+def halved(x: Array) -> Array:
+    """A copy in float16; ``x`` has a multiple of 4 numbers."""
+    to = device.empty(x.shape, "float16")
+    device.each("halves.cu", "halve", x.size // 4, (x, to))
+    return to
 
-    tiles: of the product; size: bytes of one partial result.
-    """
-    parts = min(
-        -(-BLOCKS // tiles), -(-places // LEAST_SHARE), MOST_PARTS, max(1, MOST_PARTIAL // size)
-    )
-    share = -(-places // max(parts, 1))
-    share = -(-share // 32) * 32  # whole steps of the product
-    return -(-places // share), share
+
+def _product(
+    cache: Conv2dCache,
+    rows: int,
+    columns: int,
+    depth: int,
+    read: tuple[Array, Array],
+    times: int = 1,
+) -> Product:
+    """The product (rows, depth) (depth, columns) of a pass that reads these arrays; times: how many of it there are."""
+    c, k = cache.w.shape[2:]
+    aligned, dtype = device.aligned(*read), cache.x.dtype
+    whole = (c % 4 == 0 and aligned, k % 4 == 0 and aligned)
+    math = MATHS[_precision(cache)]
+    cores = math != MATHS["fp32"] and all(whole)
+    eights = c % 8 == k % 8 == 0 or math != MATHS["fp16"]  # 16 bytes of float16
+    warpgroup = modes.way() == "warpgroup" and cores and eights
+    tile = choose(rows, columns, dtype, warpgroup=warpgroup)
+    down, across = tile.grid(rows, columns)
+    step = (LINE if warpgroup else WORDS) * (2 if math == MATHS["fp16"] else 1)
+    size = rows * columns * times * dtype.itemsize
+    parts, share = cut(depth, down * across * times, size, step)
+    pipelined = modes.way() == "pipelined" and cores and math == MATHS["tf32"]
+    grid = (down, across, parts)
+    return Product(tile, grid, share, device.real(dtype), math, whole, pipelined, warpgroup)
 
 
 def _precision(cache: Conv2dCache) -> str:
-    exact = cache.precision == "exact" or cache.x.dtype != np.float32
+    exact = cache.precision == "exact" or cache.x.dtype != "float32"
     return "fp32" if exact else modes.precision()
 
 
 def _launch(
     kernel: str,
-    grid: tuple[int, ...],
-    tile: Tile,
+    product: Product,
+    grid: tuple[int, int, int],
     args: tuple[Any, ...],
-    cache: Conv2dCache,
-    read: tuple[Array, ...],
+    to: Array,
+    run: int,
+    *,
+    parted: bool = False,
+    one_line: bool = False,
 ) -> None:
-    c, k = cache.w.shape[2:]
-    whole, math = device.aligned(*read), MATHS[_precision(cache)]
-    vec_c, vec_k = c % 4 == 0 and whole, k % 4 == 0 and whole
-    ahead = modes.way() == "pipelined" and math == MATHS["tf32"] and vec_c and vec_k
+    """run: how many numbers of a row of the result lie side by side."""
+    tile = product.tile
     device.launch(
         "conv.cu",
         kernel,
         grid,
         tile.threads,
         args,
-        shared=_room(kernel, tile) if ahead else 0,
-        real=device.real(cache.x.dtype),
+        shared=_room(kernel, product),
+        real=product.real,
         BM=tile.rows,
         BN=tile.columns,
         WARPS_M=tile.down,
         WARPS_N=tile.across,
-        MATH=math,
-        VEC_C=int(vec_c),
-        VEC_K=int(vec_k),
-        PIPELINED=int(ahead),
+        MATH=product.math,
+        VEC_C=int(product.whole[0]),
+        VEC_K=int(product.whole[1]),
+        PAIRS=int(run % 2 == 0 and device.address(to) % (2 * to.itemsize) == 0),
+        PARTED=int(parted),
+        ONE_LINE=int(one_line),
+        PIPELINED=int(product.pipelined),
+        WARPGROUP=int(product.warpgroup),
     )
 
 
-def _room(kernel: str, tile: Tile) -> int:
-    """Bytes of shared memory of a pipelined product: STAGES pieces of both factors, laid out as tile.cuh says."""
+def _room(kernel: str, product: Product) -> int:
+    """Bytes of shared memory that the launch has to name: STAGES pieces of both factors, as they lie there."""
+    tile = product.tile
+    if product.warpgroup:
+        return 4 * STAGES * LINE * (tile.rows + tile.columns)
+    if not product.pipelined:
+        return 0
     by_rows = {"conv_forward": (True, False), "conv_dx": (True, True), "conv_dw": (False, False)}
     words = (
         size * (WORDS + 4) if rows else WORDS * (size + 8)

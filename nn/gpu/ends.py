@@ -2,13 +2,13 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from nn.gpu import device
 from nn.gpu.device import Array
 
-SHARE = 64  # rows that are worth a block of the sums
-PARTS = 512  # of the rows, at most: their sums are added one after the other
+SHARE = 64  # rows that are worth a block
+PARTS = 1024  # of the rows, at most
+THREADS = 256
+LANES = 32  # threads along a row, at most
 
 
 class Finish(NamedTuple):
@@ -23,20 +23,18 @@ def fill_with_bias(bias: Array | None, out: Array) -> bool:
     """out[..., k] = bias[k], for a product to be added to; False, and nothing written, where there is no bias."""
     if bias is None:
         return False
-    args = (bias, out, out.shape[-1])
-    device.each("ends.cu", "fill", out.size, args, real=device.real(out.dtype))
+    columns = out.shape[-1]
+    _by_rows("fill", (bias, out), columns, out.size // max(columns, 1), vec=_vec(columns, bias, out))
     return True
 
 
 def add_column_sums(dy: Array, db: Array) -> None:
     """db (K) += the sums of the columns of dy (M, K)."""
     rows, columns = dy.shape
-    partial, grid, share = _parts(rows, columns, dy.dtype)
-    real = device.real(dy.dtype)
-    device.launch(
-        "ends.cu", "sums", grid, 256, (dy, partial, columns, *map(_long, (rows, share))), real=real
-    )
-    add_parts(partial, db)
+    parts, _ = _parts(rows)
+    partial = device.empty((parts, columns), dy.dtype)
+    _by_rows("sums", (dy, partial), columns, rows, (0,), vec=_vec(columns, dy))
+    _add_rows(partial, db)
 
 
 def before_ends(dy: Array, y: Array, slope: float, factor: int, db: Array | None) -> Array:
@@ -48,31 +46,78 @@ def before_ends(dy: Array, y: Array, slope: float, factor: int, db: Array | None
     oh, ow, k = height // factor, width // factor, last * factor**2
     dz = device.empty((n, oh, ow, k), dy.dtype)
     rows = n * oh * ow
-    partial, grid, share = _parts(rows, k, dy.dtype)
-    args = (dy, y, dy.dtype.type(slope), dz, partial, k, *map(_long, (rows, share)), ow, factor)
-    device.launch("ends.cu", "upstream", grid, 256, args, real=device.real(dy.dtype))
+    partial = device.empty((_parts(rows)[0], k), dy.dtype)
+    args = (dy, y, dy.dtype.type(slope), dz, partial)
+    _by_rows("upstream", args, k, rows, (ow, factor), vec=_vec(k // factor, dy, y, dz))
     if db is not None:
-        add_parts(partial, db)
+        _add_rows(partial, db)
     return dz
 
 
 def after_product(z: Array, slope: float, factor: int, y: Array) -> None:
     """y (N, OH R, OW R, K / R²) = shuffle(leaky(z), R) for z (N, OH, OW, K)."""
-    args = (z, z.dtype.type(slope), y, z.shape[3], z.shape[2], factor)
-    device.each("ends.cu", "finish", z.size, args, real=device.real(z.dtype))
+    finish_parts(z.reshape(1, *z.shape), Finish(None, slope, factor), z.shape[2], y)
 
 
-def add_parts(partial: Array, total: Array) -> None:
-    """total += partial[0] + partial[1] + ..., in this order; total is contiguous."""
-    args = (partial, partial.shape[0], total)
-    device.each("ends.cu", "add_sums", total.size, args, real=device.real(total.dtype))
+def finish_parts(parts: Array, finish: Finish, ow: int, y: Array) -> None:
+    """y (N, OH R, OW R, K / R²): the sum of parts (parts, ...), each as many numbers as y, finished; OW = ``ow``."""
+    bias, slope, factor = finish
+    k = y.shape[3] * factor**2
+    read = (parts, y) if bias is None else (parts, y, bias)
+    args = (parts, parts.shape[0], bias, y.dtype.type(slope), y)
+    _by_rows("finish", args, k, y.size // k, (ow, factor), vec=_vec(k // factor, *read))
 
 
-def _parts(rows: int, columns: int, dtype: Any) -> tuple[Array, tuple[int, int], int]:
-    """Room for partial sums, the grid that makes them, and how many rows each part has."""
+def add_up(parts: Array, total: Array) -> None:
+    """total = parts[0] + parts[1] + ..., in this order; total is contiguous."""
+    _add_parts(parts, total, add=False)
+
+
+def add_parts(parts: Array, total: Array) -> None:
+    """total += parts[0] + parts[1] + ..., in this order; total is contiguous."""
+    _add_parts(parts, total, add=True)
+
+
+def _add_parts(parts: Array, total: Array, *, add: bool) -> None:
+    vec = 4 if total.size % 4 == 0 and device.aligned(parts) else 1
+    args = (parts, parts.shape[0], total, int(add))
+    defines = {"real": device.real(total.dtype), "VEC": vec, "LANES": LANES}
+    device.each("ends.cu", "add_parts", total.size // vec, args, **defines)
+
+
+def _add_rows(partial: Array, total: Array) -> None:
+    """total (K) += the sum of the rows of partial (M, K), by one block for each of its parts."""
+    rows, columns = partial.shape
+    _by_rows("sums", (partial, total), columns, rows, (1,), vec=_vec(columns, partial), parts=1)
+
+
+def _by_rows(
+    kernel: str,
+    args: tuple[Any, ...],
+    columns: int,
+    rows: int,
+    more: tuple[int, ...] = (),
+    *,
+    vec: int,
+    parts: int | None = None,
+) -> None:
+    """A kernel of ends.cu that goes through rows (rows, columns); ``more``: its arguments after ``share``."""
+    parts, share = _parts(rows) if parts is None else (1, rows)
+    lanes = 1
+    while lanes < LANES and lanes * vec < columns:
+        lanes *= 2
+    grid = (-(-columns // (lanes * vec)), parts)
+    real = next(device.real(a.dtype) for a in args if hasattr(a, "shape") and a.shape)
+    full = (*args, columns, rows, share, *more)
+    device.launch("ends.cu", kernel, grid, THREADS, full, real=real, VEC=vec, LANES=lanes)
+
+
+def _vec(run: int, *arrays: Array) -> int:
+    """How many of ``run`` numbers that lie side by side in these arrays are one load."""
+    return 4 if run % 4 == 0 and device.aligned(*arrays) else 1
+
+
+def _parts(rows: int) -> tuple[int, int]:
+    """Into how many parts rows are cut, and how many rows each has."""
     parts = max(1, min(PARTS, -(-rows // SHARE)))
-    return device.empty((parts, columns), dtype), (-(-columns // 32), parts), -(-rows // parts)
-
-
-def _long(value: int) -> np.int64:
-    return np.int64(value)
+    return parts, max(1, -(-rows // parts))

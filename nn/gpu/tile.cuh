@@ -14,7 +14,8 @@
 //   at(d)     what can be known of depth d, or d .. d + 3
 //   load(row, at)   the four numbers, 0 where there are none
 //
-//   where(row, at)  where the four numbers lie, null where there are none; for PIPELINED alone
+//   next(at)        goes on to the next depth; of factors that are not by_rows
+//   where(row, at)  where the four numbers lie, if there(row, at); for PIPELINED alone
 //
 // PIPELINED (with MATH 1, where four numbers are one load): factors go from global into shared memory by copies that pass no
 // register, STAGES - 1 steps ahead, and are rounded as they are read from there. One barrier a step.
@@ -22,11 +23,6 @@
 // In shared memory the words lie as they came: [row][word] with 4 words of padding, or [word][row] with 8: then the lanes
 // of a warp, which read words (g, t), meet all 32 banks. MATH 0 keeps [depth][row], so that four rows are one load.
 
-struct alignas(16) Four {
-  real x, y, z, w;
-};
-
-#define THREADS (WARPS_M * WARPS_N * 32)
 #if MATH == 2
 #define DEPTH 32
 #define PACK 2  // numbers of the sum in a word
@@ -116,8 +112,10 @@ struct Loader {
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
       int line = first + i * APART;
-      const real* from = by_rows ? factor.where(rows[by_rows ? i : 0], at) : factor.where(rows[0], factor.at(depth + line));
-      copy_async(to + line * LINE + 4 * beside, from ? from : factor.some(), from != 0);
+      const typename Factor::Row& row = rows[by_rows ? i : 0];
+      if (!by_rows) at = factor.at(depth + line);
+      bool there = factor.there(row, at);
+      copy_async(to + line * LINE + 4 * beside, there ? factor.where(row, at) : factor.some(), there);
     }
   }
 #endif
@@ -176,11 +174,14 @@ struct Sums {
   }
   template <class Out>
   __device__ void give(Out& out, int first_row, int first_column) const {
+    typename Out::Row rows[TM];
 #pragma unroll
-    for (int i = 0; i < TM; i++) {
-      typename Out::Row r = out.row(first_row + row(i));
+    for (int i = 0; i < TM; i++) rows[i] = out.row(first_row + row(i));
 #pragma unroll
-      for (int j = 0; j < TN; j++) out.store(r, first_column + column(j), c[i][j]);
+    for (int j = 0; j < TN; j += 2) {
+      auto at = out.column(first_column + column(j));
+#pragma unroll
+      for (int i = 0; i < TM; i++) out.store(rows[i], at, c[i][j], c[i][j + 1]);
     }
   }
 };
@@ -233,17 +234,19 @@ struct Sums {
   template <class Out>
   __device__ void give(Out& out, int first_row, int first_column) const {
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+typename Out::Row rows[MT][2];
 #pragma unroll
     for (int i = 0; i < MT; i++)
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
-        typename Out::Row r = out.row(first_row + warp_row() + 16 * i + g + 8 * half);
+      for (int half = 0; half < 2; half++) rows[i][half] = out.row(first_row + warp_row() + 16 * i + g + 8 * half);
 #pragma unroll
-        for (int j = 0; j < NT; j++)
+    for (int j = 0; j < NT; j++) {
+      auto at = out.column(first_column + warp_column() + 8 * j + 2 * t);
 #pragma unroll
-          for (int k = 0; k < 2; k++)
-            out.store(r, first_column + warp_column() + 8 * j + 2 * t + k, c[i][j][2 * half + k]);
-      }
+      for (int i = 0; i < MT; i++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) out.store(rows[i][half], at, c[i][j][2 * half], c[i][j][2 * half + 1]);
+    }
   }
 };
 

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from nn.gpu import conv, device
+from nn.gpu import conv, device, plan
 from tests.nn.gpu.nvrtc import compile_source, nvrtc
 
 CARDS = ("sm_80", "sm_86", "sm_89", "sm_90")
 SOURCES = [*sorted(f.name for f in device.FOLDER.glob("*.cu")), "../../swap/data/warp.cu"]
-TILES = {"large": conv.LARGE, "small": conv.SMALL, "tall": conv.TALL}
+TILES = {"large": plan.LARGE, "small": plan.SMALL, "tall": plan.TALL}
 
 pytestmark = pytest.mark.skipif(
     nvrtc() is None, reason="nvidia-cuda-nvrtc-cu12 is not installed: pip install 'latentface[dev]'"
@@ -35,7 +35,11 @@ def defines_of(tile, math="fp32", vec=1, real="float"):
         "VEC_C": vec,
         "VEC_K": 1,
         "real": real,
+        "PAIRS": 1,
+        "PARTED": 0,
+        "ONE_LINE": 0,
         "PIPELINED": 0,
+        "WARPGROUP": 0,
     }
 
 
@@ -43,7 +47,9 @@ def defines_of(tile, math="fp32", vec=1, real="float"):
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_compiles(source, card):
     for real in ("float", "double") if card == CARDS[0] else ("float",):
-        code = compiled(source, card, **defines_of(conv.SMALL, real=real))
+        rows = {"real": real, "VEC": 4, "LANES": 32}
+        defines = rows if source == "ends.cu" else defines_of(plan.SMALL, real=real)
+        code = compiled(source, card, **defines)
         kernels = re.findall(r'extern "C" __global__ void[^(]*?(\w+)\(', _plain(source))
         assert kernels
         for kernel in kernels:
@@ -66,6 +72,16 @@ def test_the_pipelined_product_compiles(tile, card):
     assert b"conv_dw" in code
 
 
+@pytest.mark.parametrize("parted", [0, 1])  # and with it, whether places lie in one line
+@pytest.mark.parametrize("tile", [plan.WIDE, plan.HALF, plan.SLIM], ids=lambda t: str(t.columns))
+@pytest.mark.parametrize("math", ["tf32", "fp16"])
+def test_the_product_of_warpgroups_compiles(tile, math, parted):
+    """For Hopper alone: no other card has these instructions."""
+    defines = defines_of(tile, math) | {"WARPGROUP": 1, "PARTED": parted, "ONE_LINE": parted}
+    code = compiled("conv.cu", "sm_90a", **defines)
+    assert b"conv_dw" in code
+
+
 def test_what_does_not_compile_is_told():
     """Or the tests above would pass whatever the sources say."""
     code, said = compile_source(
@@ -77,4 +93,4 @@ def test_what_does_not_compile_is_told():
 
 def _plain(source):
     """Its text without what stands between a kernel's words and its name."""
-    return re.sub(r"__launch_bounds__\(\w+\)\s*", "", device.text_of(source))
+    return re.sub(r"__launch_bounds__\([^)]*\)\s*", "", device.text_of(source))

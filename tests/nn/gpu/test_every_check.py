@@ -10,7 +10,7 @@ from nn.check.finding import compare, identical
 from nn.check.mutants import MUTANTS
 from nn.check.properties import outcome
 from nn.check.verdict import reject
-from nn.gpu import conv, device, modes
+from nn.gpu import conv, device, modes, plan
 from nn.layer import REGISTRY, Sample
 from tests.nn.check.test_every_check import KEPT
 from tests.nn.gpu.emulator import Emulator
@@ -18,7 +18,8 @@ from tests.nn.gpu.emulator import Emulator
 SPECS = [s for s in REGISTRY.values() if s.kind != "model"]
 ROWS = [(s, c) for s in SPECS for c in checks_of(s, "gpu")]
 PRODUCTS = [REGISTRY[name] for name in ("Conv2d", "ConvBlock", "Dense")]
-INEXACT = [("tf32", way) for way in modes.WAYS] + [("fp16", "implicit"), ("fp16", "im2col")]
+INEXACT = [("tf32", way) for way in modes.WAYS]
+INEXACT += [("fp16", way) for way in modes.WAYS if way != "pipelined"]  # which is for TF32 alone
 # Of a sum of products of factors with 11 significant bits, relative to the largest entry: 2^-11 each, and they average
 # out.
 ROUNDED = 2e-3
@@ -89,26 +90,81 @@ def test_no_number_depends_on_the_order_of_threads(emulated, spec, precision):
             assert identical(name, runs[1][name], np.asarray(first)).within(0), name
 
 
-@pytest.mark.parametrize(
-    ("precision", "way"),
-    [*((p, "implicit") for p in modes.PRECISIONS), ("tf32", "pipelined")],
-)
-@pytest.mark.parametrize("tile", ["LARGE", "TALL"])
-def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision, way):
-    """Whole tiles and cut ones, shorter and longer than a step of the sum, by the tile that is chosen elsewhere."""
-    monkeypatch.setattr(conv, "choose", lambda rows, columns, dtype: getattr(conv, tile))
+TILES = [(p, "implicit", t) for p in modes.PRECISIONS for t in ("LARGE", "TALL")]
+TILES += [("tf32", "pipelined", "LARGE"), ("tf32", "pipelined", "TALL")]
+TILES += [(p, "warpgroup", t) for p in ("tf32", "fp16") for t in ("WIDE", "HALF", "SLIM")]
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize(("precision", "way", "tile"), TILES)
+def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision, way, parts):
+    """Whole tiles and cut ones, shorter and longer than a step of the sum, by the tile that is chosen elsewhere; in one
+    sum and in several, the last of which may be empty; threads and blocks in either order."""
+    monkeypatch.setattr(conv, "choose", lambda *_, **__: getattr(plan, tile))
+    monkeypatch.setattr(
+        conv, "cut", lambda depth, _, __, step: (parts, -(-depth // (parts * step)) * step)
+    )
+    step = 8 if precision == "fp16" and way == "warpgroup" else 4
     for c, k, kernel, size, stride in (
-        (4, 136, 3, 8, 1), (24, 8, 5, 11, 2), (4, 4, 1, 12, 1), (12, 40, (3, 2), 9, (2, 3)),
+        (step, 136, 3, 8, 1), (24, 8, 5, 15, 2), (step, step, 1, 12, 1), (16, 40, (3, 2), 9, (2, 3)),
     ):  # fmt: skip
         options = {"in_channels": c, "out_channels": k, "kernel_size": kernel, "stride": stride}
         sample = Sample(options | {"padding": (1, 0, 2, 1)}, (2, size, size + 1, c))
         case = make_case(REGISTRY["Conv2d"], sample, dtype=np.float32, integers=True)
         book = outcome(case)
-        with modes.using(precision=precision, way=way):
+        for backwards in (False, True):
+            with turned(card, backwards), modes.using(precision=precision, way=way):
+                found = outcome(case.to(backend="gpu"))
+            for name, expected in book.items():
+                finding = identical(name, found[name], expected)
+                assert finding.within(0), f"{describe(sample)}: {finding.sentence()}"
+
+
+def turned(card, backwards):
+    """An emulated card that runs the other way round; the card itself where it is a real one."""
+    other = Emulator(backwards=backwards) if isinstance(card, Emulator) else card
+    return device.use(other)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_products_by_warpgroups_are_made_by_them(emulated, precision):
+    """In all three passes, with whole channels; or the tests above would pass without their instructions."""
+    sample = Sample({"in_channels": 16, "out_channels": 24, "kernel_size": 3}, (2, 8, 8, 16))
+    case = make_case(REGISTRY["Conv2d"], sample, dtype=np.float32)
+    with modes.using(precision=precision, way="warpgroup"):
+        outcome(case.to(backend="gpu"))
+    made = {k for source, k, options in emulated.launched if "-DWARPGROUP=1" in options}
+    assert made == {"conv_forward", "conv_dx", "conv_dw"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("__syncthreads();\n    now", "now"),
+        ("products_wait<1>();", ""),
+        ("j ^ r % 8", "j"),
+    ],
+)
+def test_what_is_wrong_with_a_product_of_warpgroups_shows(emulated, monkeypatch, wrong, right):
+    """A barrier that is missing, a wait that is missing, and a layout that is not the instruction's."""
+    text = device.text_of("conv.cu")
+    sample = Sample({"in_channels": 16, "out_channels": 24, "kernel_size": 3}, (2, 8, 8, 16))
+    case = make_case(REGISTRY["Conv2d"], sample, dtype=np.float32, integers=True)
+    book, findings = outcome(case), []
+    real = device.text_of
+
+    def broken(source, headers=device.FOLDER):
+        found = real(source, headers)
+        return found.replace(wrong, right) if source == "conv.cu" else found
+
+    assert wrong in text
+    monkeypatch.setattr(device, "text_of", broken)
+    monkeypatch.setattr("tests.nn.gpu.emulator._libraries", {})
+    for backwards in (False, True):
+        with turned(emulated, backwards), modes.using(precision="tf32", way="warpgroup"):
             found = outcome(case.to(backend="gpu"))
-        for name, expected in book.items():
-            finding = identical(name, found[name], expected)
-            assert finding.within(0), f"{describe(sample)}: {finding.sentence()}"
+        findings += [identical(name, found[name], book[name]) for name in book]
+    assert not all(finding.within(0) for finding in findings)
 
 
 def test_transcendental_layers_are_the_only_ones_without_whole_numbers():

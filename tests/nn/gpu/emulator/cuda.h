@@ -126,7 +126,27 @@ struct Copy {
   bool there;
 };
 static std::vector<Copy> copies[MOST];
-static unsigned char dynamic_shared[160 * 1024] __attribute__((aligned(128)));
+static unsigned char dynamic_shared[227 * 1024] __attribute__((aligned(1024)));
+
+// Products of a warpgroup that a thread has begun and not yet waited for; one without sums closes a group.
+struct Product {
+  float* sums;
+  int columns;
+  unsigned left, right;
+  void (*run)(const Product&);
+};
+static std::vector<Product> products[MOST];
+
+static void finish_products(int but) {
+  std::vector<Product>& mine = products[now];
+  int groups = 0, first = 0;
+  for (const Product& p : mine) groups += p.sums == 0;
+  for (; groups > but; first++) {
+    if (mine[first].sums == 0) groups--;
+    else mine[first].run(mine[first]);
+  }
+  mine.erase(mine.begin(), mine.begin() + first);
+}
 
 static void arrive(int but) {
   std::vector<Copy>& mine = copies[now];
@@ -143,7 +163,7 @@ static void arrive(int but) {
 
 static void run_block(bool backwards) {
   memset(dynamic_shared, 0xff, sizeof dynamic_shared);
-  for (int t = 0; t < MOST; t++) copies[t].clear();
+  for (int t = 0; t < MOST; t++) copies[t].clear(), products[t].clear();
   int threads = blockDim.x * blockDim.y * blockDim.z, warps = (threads + 31) / 32;
   idle_count = 0;
   for (int i = MOST - 1; i >= 0; i--) idle[idle_count++] = i;

@@ -4,6 +4,12 @@ typedef unsigned int word;
 
 #define DYNAMIC_SHARED(name) unsigned char* name = emulator::dynamic_shared
 
+template <class T>
+inline void load_four(const T* from, bool there, T (&v)[4]) {
+  if (there && (uintptr_t)from % (4 * sizeof(T)) && (uintptr_t)from % 16) abort();  // a card would refuse it
+  for (int i = 0; i < 4; i++) v[i] = there ? from[i] : 0;
+}
+
 // A copy happens as late as it may: when its group is waited for. So a wait that is missing shows.
 inline void copy_async(void* to, const void* from, bool there) {
   emulator::copies[emulator::now].push_back({to, from, there});
@@ -53,13 +59,13 @@ inline float decoded(unsigned h) {
   return h & 0x8000u ? -size : size;
 }
 
-struct Halves {
+struct DecodedHalves {
   float of[65536];
-  Halves() {
+  DecodedHalves() {
     for (unsigned h = 0; h < 65536; h++) of[h] = decoded(h);
   }
 };
-static const Halves halves;
+static const DecodedHalves decoded_halves;
 
 inline word half2(float low, float high) { return half_of(low) | half_of(high) << 16; }
 
@@ -67,7 +73,7 @@ inline word half2(float low, float high) { return half_of(low) | half_of(high) <
 template <bool HALF>
 inline float words_product(word a, word b) {
   if (!HALF) return float_of(a & 0xffffe000u) * float_of(b & 0xffffe000u);
-  return halves.of[a & 0xffffu] * halves.of[b & 0xffffu] + halves.of[a >> 16] * halves.of[b >> 16];
+  return decoded_halves.of[a & 0xffffu] * decoded_halves.of[b & 0xffffu] + decoded_halves.of[a >> 16] * decoded_halves.of[b >> 16];
 }
 
 template <bool HALF>
@@ -87,3 +93,68 @@ inline void mma(float (&c)[4], const word (&a)[4], const word (&b)[2]) {
 
 inline void mma_tf32(float (&c)[4], const word (&a)[4], const word (&b)[2]) { mma<false>(c, a, b); }
 inline void mma_half(float (&c)[4], const word (&a)[4], const word (&b)[2]) { mma<true>(c, a, b); }
+
+// Products of a warpgroup happen as late as they may, too: when their group is waited for. By then, what is written too early
+// over their factors is what they read.
+
+// Where a factor lies: its low word, in units of 16 bytes from the start of shared memory.
+inline unsigned matrix(const void* p) {
+  return ((const unsigned char*)p - emulator::dynamic_shared & 0x3ffff) >> 4 | 1 << 16;
+}
+
+// Word w of row r of such a factor, as NVIDIA documents the swizzle of 128 bytes: eight rows of 128 bytes, then the next eight;
+// bits 4 .. 6 of an address are replaced by their exclusive or with bits 7 .. 9.
+inline word word_at(unsigned matrix, int r, int w) {
+  unsigned at = ((matrix & 0x3fff) << 4) + r / 8 * 1024 + r % 8 * 128 + 4 * w;
+  at ^= (at >> 7 & 7) << 4;
+  word found;
+  memcpy(&found, emulator::dynamic_shared + at, 4);
+  return found;
+}
+
+template <bool HALF>
+inline void run_product(const emulator::Product& p) {
+  int warp = emulator::now / 32 % 4, g = emulator::lane() / 4, t = emulator::lane() % 4;
+  for (int i = 0; i < p.columns / 2; i++) {
+    int row = 16 * warp + g + (i % 4 >= 2 ? 8 : 0), column = i / 4 * 8 + 2 * t + i % 2;
+    for (int k = 0; k < 8; k++) p.sums[i] += words_product<HALF>(word_at(p.left, row, k), word_at(p.right, column, k));
+  }
+}
+
+template <int HELD>
+inline void multiply_tf32(float (&c)[HELD], unsigned a, unsigned b) {
+  emulator::products[emulator::now].push_back({c, 2 * HELD, a, b, run_product<false>});
+}
+template <int HELD>
+inline void multiply_half(float (&c)[HELD], unsigned a, unsigned b) {
+  emulator::products[emulator::now].push_back({c, 2 * HELD, a, b, run_product<true>});
+}
+// The last bits stay, as on the card: the product takes no notice of them.
+inline word nearly_tf32(word bits) {
+  float x = float_of(bits);
+  x = fmaf(x, 0.7f / 2048, x);
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+template <int N>
+inline void load_words(const void* from, bool there, word (&v)[N]) {
+  if (there && (uintptr_t)from % sizeof v) abort();  // a card would refuse it
+  memset(v, 0, sizeof v);
+  if (there) memcpy(v, from, sizeof v);
+}
+inline word halves(word low, word high, bool upper) {
+  return upper ? low >> 16 | high & 0xffff0000u : low & 0xffffu | high << 16;
+}
+template <bool FIRST, class A, class B>
+struct Either {
+  typedef A Type;
+};
+template <class A, class B>
+struct Either<false, A, B> {
+  typedef B Type;
+};
+inline void stored_for_products() {}
+inline void products_begin() {}
+inline void products_commit() { emulator::products[emulator::now].push_back({0, 0, 0, 0, 0}); }
+template <int N>
+inline void products_wait() { emulator::finish_products(N); }
