@@ -203,7 +203,7 @@ def _product(
     math = MATHS[_precision(cache)]
     cores = math != MATHS["fp32"] and all(whole)
     eights = c % 8 == k % 8 == 0 or math != MATHS["fp16"]  # 16 bytes of float16
-    warpgroup = modes.way() == "warpgroup" and cores and eights
+    warpgroup = modes.way() == "warpgroup" and cores and eights and device.has_warpgroups()
     tile = choose(rows, columns, dtype, warpgroup=warpgroup)
     down, across = tile.grid(rows, columns)
     step = (LINE if warpgroup else WORDS) * (2 if math == MATHS["fp16"] else 1)

@@ -4,9 +4,8 @@
     launch(file, kernel, grid, block, args, **defines)      a kernel of a .cu file of this folder
     product(a, b, out, ...)                                 out = a b, or out += a b, by cuBLAS
 
-A source is compiled by NVRTC when a kernel of it is first launched, for the card that is there, once for each set of
-``defines``; CuPy keeps what it compiled in its own folder. Lines ``#include "name.cuh"`` are replaced by the file's
-text, so that a changed header is a changed source.
+A source is compiled when a kernel of it is first launched, once for each set of ``defines`` (``compiler``). Lines
+``#include "name.cuh"`` are replaced by the file's text, so that a changed header is a changed source.
 
 The machine behind the door can be exchanged (``use``). The tests put one there that compiles the same sources for the
 CPU, so that every kernel runs where there is no GPU.
@@ -23,8 +22,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from nn.backend import NO_CUPY, DeviceError, OutOfMemory
+from nn.gpu.compiler import compiled
 
 FOLDER = Path(__file__).parent
+HOPPER = (9, 0)  # the one that has the instructions of warpgroup.cuh
 LEAST_CAPABILITY = (8, 0)  # Ampere: TF32, and the tensor core instructions of ptx.cuh
 WORKSPACE = 32 * 2**20  # bytes that cuBLAS gets, so that it asks for none while a graph is recorded
 THREADS = 256  # of a block of a kernel that does one thing for each number
@@ -45,6 +46,7 @@ class Machine(Protocol):
 
     name: str
     memory: int
+    capability: tuple[int, int]
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array: ...
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array: ...
@@ -146,15 +148,27 @@ class Card:
     ) -> None:
         key = (source, kernel, options)
         if key not in self._kernels:
-            if (source, options) not in self._modules:
-                given = ("-std=c++17", *options)  # CuPy's own choice is an older one
-                self._modules[source, options] = self.cupy.RawModule(
-                    code=text_of(source), options=given, backend="nvrtc"
-                )
-            self._kernels[key] = self._modules[source, options].get_function(kernel)
+            found = self._kernel(source, kernel, options)
             if shared > FREE_SHARED:
-                self._kernels[key].max_dynamic_shared_size_bytes = shared
+                found.max_dynamic_shared_size_bytes = shared
+            self._kernels[key] = found
         self._kernels[key](grid, (block, 1, 1), tuple(args), shared_mem=shared)
+
+    def _kernel(self, source: str, kernel: str, options: tuple[str, ...]) -> Any:
+        """A kernel, ready to be launched; its file is compiled where no one has before."""
+        from cupy_backends.cuda.libs import nvrtc
+
+        module = (source, options)
+        if module not in self._modules:
+            for anew in (False, True):
+                path = compiled(nvrtc, text_of(source), options, self.capability, anew=anew)
+                self._modules[module] = self.cupy.RawModule(path=str(path))
+                try:
+                    return self._modules[module].get_function(kernel)
+                except self.cupy.cuda.driver.CUDADriverError:
+                    if anew:  # what lay there was no machine code, but this is
+                        raise
+        return self._modules[module].get_function(kernel)
 
     def product(
         self,
@@ -324,6 +338,11 @@ def owns(array: Any) -> bool:
 def memory() -> int:
     """Bytes of memory that the card has in all."""
     return machine().memory
+
+
+def has_warpgroups() -> bool:
+    """Whether the card has the instructions of warpgroup.cuh."""
+    return machine().capability == HOPPER
 
 
 def aligned(*arrays: Array) -> bool:

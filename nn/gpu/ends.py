@@ -24,7 +24,9 @@ def fill_with_bias(bias: Array | None, out: Array) -> bool:
     if bias is None:
         return False
     columns = out.shape[-1]
-    _by_rows("fill", (bias, out), columns, out.size // max(columns, 1), vec=_vec(columns, bias, out))
+    _by_rows(
+        "fill", (bias, out), columns, out.size // max(columns, 1), vec=_vec(columns, bias, out)
+    )
     return True
 
 
