@@ -51,8 +51,12 @@ class Chore:
     def __post_init__(self) -> None:
         self._due = time.monotonic() + (self.interval if self.first is None else self.first)
 
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self._due
+
     def maybe(self) -> None:
-        if time.monotonic() >= self._due:
+        if self.due:
             self.do()
             self._due = time.monotonic() + self.interval
 
@@ -111,21 +115,44 @@ def train(
     stop: StopRequest,
     on_step: Callable[[int, float, Sequence[float]], None],
     chores: Sequence[Chore] = (),
+    begin: Callable[[int], None] | None = None,
+    may_begin: Callable[[int], bool] = lambda number: True,
 ) -> Outcome:
     """Calls ``step(n)`` for n = steps, steps + 1, ... until the budget is spent or a stop is asked for.
 
     ``seconds`` counts the time inside steps only, so previews and saves take nothing off a budget of
     minutes. ``on_step(steps done, seconds, losses)`` is called after each. Raises DivergenceError, without calling
     ``on_step``, where a loss is not finite.
+
+    Where steps run on a device of their own, ``begin(n)`` starts one there, and ``step(n)`` waits for it. Step n is
+    then begun before n - 1 is waited for, if ``may_begin(n)``, which says no where ``on_step(n, ...)`` needs the model
+    as it is after exactly n steps. Chores are done, and the loop ends, only where no step is under way.
     """
-    while not stop.requested and not budget.spent(steps, seconds):
-        begin = time.perf_counter()
+    begun = steps  # those below it were begun
+    while True:
+        over = stop.requested or budget.spent(steps, seconds)
+        if over and begun <= steps:
+            return Outcome(steps, seconds, stop.requested and not budget.spent(steps, seconds))
+        start = time.perf_counter()
+        if begin is not None and begun == steps:
+            begin(steps)
+            begun += 1
+        ahead = begin is not None and not over and not budget.spent(steps + 1, seconds)
+        failure = None
+        if ahead and not any(chore.due for chore in chores) and may_begin(begun):
+            try:
+                begin(begun)
+                begun += 1
+            except Exception as error:
+                failure = error  # the step that is under way comes to its end first
         losses = step(steps)
-        seconds += time.perf_counter() - begin
+        seconds += time.perf_counter() - start
         if not all(math.isfinite(loss) for loss in losses):
             raise DivergenceError(f"the loss is {losses} at step {steps + 1}")
         steps += 1
         on_step(steps, seconds, losses)
-        for chore in chores:
-            chore.maybe()
-    return Outcome(steps, seconds, stop.requested and not budget.spent(steps, seconds))
+        if failure is not None:
+            raise failure
+        if begun <= steps:
+            for chore in chores:
+                chore.maybe()

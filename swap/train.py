@@ -228,9 +228,14 @@ class Trainer:
         )
 
     def _step_on_card(self, number: int, drawn: Any, rate: float) -> tuple[float, float]:
-        returns = self.recipe.returns_at(number, self.batch_size)
-        losses, good = self._card.step(drawn, rate, returns)
+        self._card.begin(drawn, rate, self.recipe.returns_at(number, self.batch_size))
+        return self._finish_on_card(number)
+
+    def _finish_on_card(self, number: int) -> tuple[float, float]:
+        """The losses of step ``number``, which was begun before."""
+        losses, good = self._card.finish()
         if not good or not np.isfinite(sum(losses)):
+            self._card.settle()
             inputs, named = self._card.picture_inputs(), dict(zip(SIDES, losses, strict=True))
             raise explain(self.model, self.arena, inputs, named, number + 1)
         return losses
@@ -276,25 +281,34 @@ class Trainer:
         chores: Sequence[Chore],
         tell: Tell,
     ) -> Outcome:
-        rate = Rate()
+        speed_of = Rate()
         every = self.saves.snapshot_every
         snapshot = gently(self._snapshot, tell)
 
         with Prefetcher(self.draw, start=self.steps, **WAITING) as prefetcher:
 
-            def step(number: int) -> Sequence[float]:
+            def drawn_for(number: int) -> tuple[Any, float]:
+                """What was drawn for a step, and its learning rate."""
                 ready, drawn = next(prefetcher)
                 if ready != number:
                     raise RuntimeError(f"batch {ready} came for step {number}")
                 share = budget.progress(number, self.seconds)
-                try:
-                    batch = drawn
-                    if self.host is not None:
-                        batch = self.batches.made(drawn, self.host.pictures)
-                    return self.step(number, batch, self.recipe.rate_at(number, share))
-                except OutOfMemory as error:
-                    gently(self.save, tell)()
-                    raise self._too_large(error) from error
+                return drawn, self.recipe.rate_at(number, share)
+
+            def step(number: int) -> Sequence[float]:
+                if self._card is not None:
+                    return self._finish_on_card(number)
+                drawn, rate = drawn_for(number)
+                return self.step(number, self.batches.made(drawn, self.host.pictures), rate)
+
+            def begin(number: int) -> None:
+                returns = self.recipe.returns_at(number, self.batch_size)
+                self._card.begin(*drawn_for(number), returns)
+
+            def may_begin(number: int) -> bool:
+                looked_at = number % LOOK_EVERY == 0 or (every and number % every == 0)
+                returns = self.recipe.returns_at(number, self.batch_size)
+                return not looked_at and self._card.knows(returns)
 
             def on_step(steps: int, seconds: float, losses: Sequence[float]) -> None:
                 for guard, loss in zip(self._guards, losses, strict=True):
@@ -305,26 +319,35 @@ class Trainer:
                 if on_progress:
                     share = budget.progress(steps, seconds)
                     named = dict(zip(SIDES, losses, strict=True))
-                    speed = rate(steps * 2 * self.batch_size, seconds)
+                    speed = speed_of(steps * 2 * self.batch_size, seconds)
                     on_progress(Progress(steps, seconds, share, named, speed))
                 if steps % LOOK_EVERY == 0:
                     self._colours.check(self.model, steps)
                 if every and steps % every == 0:
                     snapshot()
 
-            outcome = train(
-                step,
-                budget,
-                steps=self.steps,
-                seconds=self.seconds,
-                stop=stop,
-                on_step=on_step,
-                chores=(
-                    Chore(gently(self.preview, tell), PREVIEW_EVERY, FIRST_PREVIEW),
-                    Chore(gently(self.save, tell), SAVE_EVERY),
-                    *(replace(chore, do=gently(chore.do, tell)) for chore in chores),
-                ),
-            )
+            try:
+                outcome = train(
+                    step,
+                    budget,
+                    steps=self.steps,
+                    seconds=self.seconds,
+                    stop=stop,
+                    on_step=on_step,
+                    chores=(
+                        Chore(gently(self.preview, tell), PREVIEW_EVERY, FIRST_PREVIEW),
+                        Chore(gently(self.save, tell), SAVE_EVERY),
+                        *(replace(chore, do=gently(chore.do, tell)) for chore in chores),
+                    ),
+                    begin=begin if self._card is not None else None,
+                    may_begin=may_begin,
+                )
+            except OutOfMemory as error:
+                gently(self.save, tell)()
+                raise self._too_large(error) from error
+            finally:
+                if self._card is not None:
+                    self._card.settle()
         save_at_last(self.save, self.steps, stop, tell)
         gently(self.preview, tell)()
         return outcome

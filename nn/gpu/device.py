@@ -23,6 +23,7 @@ import numpy as np
 
 from nn.backend import NO_CUPY, DeviceError, OutOfMemory
 from nn.gpu.compiler import compiled
+from nn.gpu.transfer import Transfers
 
 FOLDER = Path(__file__).parent
 HOPPER = (9, 0)  # the one that has the instructions of warpgroup.cuh
@@ -56,6 +57,8 @@ class Machine(Protocol):
     def contiguous(self, array: Array) -> Array: ...
     def address(self, array: Array) -> int: ...
     def write(self, array: Array, host: np.ndarray) -> None: ...
+    def send(self, array: Array, host: np.ndarray) -> None: ...
+    def receive(self, array: Array) -> Callable[[], np.ndarray]: ...
     def launch(
         self,
         source: str,
@@ -110,6 +113,7 @@ class Card:
         self._modules: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._kernels: dict[tuple[str, str, tuple[str, ...]], Any] = {}
         self._workspaces: dict[int, Any] = {}
+        self._transfers = Transfers(cupy)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         with self._memory():
@@ -135,6 +139,13 @@ class Card:
 
     def write(self, array: Array, host: np.ndarray) -> None:
         array.set(np.ascontiguousarray(host, array.dtype).reshape(array.shape))
+
+    def send(self, array: Array, host: np.ndarray) -> None:
+        with self._memory():
+            self._transfers.send(array, host)
+
+    def receive(self, array: Array) -> Callable[[], np.ndarray]:
+        return self._transfers.receive(array)
 
     def launch(
         self,
@@ -323,6 +334,17 @@ def download(array: Array) -> np.ndarray:
 def write(array: Array, host: np.ndarray) -> None:
     """array[...] = host, in place."""
     machine().write(array, host)
+
+
+def send(array: Array, host: np.ndarray) -> None:
+    """array[...] = host, after everything that was launched so far; the host does not wait for that."""
+    machine().send(array, host)
+
+
+def receive(array: Array) -> Callable[[], np.ndarray]:
+    """What the array holds after everything that was launched so far: a function that waits for it and gives it. Of the
+    same array no more than two may be waited for at a time."""
+    return machine().receive(array)
 
 
 def contiguous(array: Array) -> Array:

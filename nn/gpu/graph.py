@@ -30,8 +30,15 @@ class Recorded:
         else:
             self._run()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the next call launches what was recorded."""
+        return self._run is not None
+
     def forget(self) -> None:
-        """The next call records again."""
+        """The next call records again. Waits for what was launched: its memory is given back."""
+        if self._run is not None:
+            device.machine().synchronize()
         self._run = None
 
 

@@ -45,8 +45,9 @@ class Plan(NamedTuple):
     indices, epochs (N,)      which faces
     shown, wanted             where input and target sample them
     noise (N, GRID, GRID)     how far the input's control points are moved
+    jitter (N, 5)             the input's colours: brightness, contrast, gain of each channel; None: as the target's
     colours (N or 1, 256, 3)  what each 8-bit value of each channel becomes in the input; plain (1, 256, 3): in the
-    target
+                              target. colours is plain where no one asked for the tables that jitter means
     """
 
     indices: np.ndarray
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
     shown: Placement
     wanted: Placement
     noise: np.ndarray
+    jitter: np.ndarray | None
     colours: np.ndarray
     plain: np.ndarray
 
@@ -150,8 +152,8 @@ class Batches:
             parts.append(Part(images, places, plan.wanted, None, plan.plain, margin))
         return Batch(*warp_and_colour(parts, self.size, out))
 
-    def plans(self, step: int) -> tuple[Plan, Plan]:
-        """What is drawn for A and for B in a step; ``at`` is what comes of it."""
+    def plans(self, step: int, *, tables: bool = True) -> tuple[Plan, Plan]:
+        """What is drawn for A and for B in a step; ``at`` is what comes of it. tables: with each face's colours."""
         draws = [self._draws(step, side) for side in (0, 1)]
         augmentation = self.augmentation.at(step)
         # Both sides at once: of so few numbers, every operation takes longer to call than to compute.
@@ -161,8 +163,9 @@ class Batches:
         for side in (0, 1):
             own = slice(side * self.batch_size, (side + 1) * self.batch_size)
             plain = colours = self._tables[side]
-            if augmentation.colour_jitter:
-                colours = jitter_colour(plain, draws[side], augmentation)
+            jitter = jitter_numbers(draws[side], augmentation)
+            if tables and jitter is not None:
+                colours = jitter_colour(plain, jitter)
             plans.append(
                 Plan(
                     self.indices(step, side),
@@ -170,6 +173,7 @@ class Batches:
                     Placement(*(part[own] for part in shown)),
                     Placement(*(part[own] for part in wanted)),
                     noise[own],
+                    jitter,
                     colours,
                     plain,
                 )
@@ -233,16 +237,27 @@ def _cumulate(weights: np.ndarray, count: int) -> np.ndarray:
     return cumulated
 
 
-def jitter_colour(values: np.ndarray, draws: Draws, augmentation: Augmentation) -> np.ndarray:
+def jitter_numbers(draws: Draws, augmentation: Augmentation) -> np.ndarray | None:
+    """(N, 5) float32: brightness b, contrast 1 + c and gain 1 + g of each channel of N pictures; None where all of them
+    are off."""
+    if not augmentation.colour_jitter:
+        return None
+    reach = np.array([augmentation.brightness, augmentation.contrast, *3 * [augmentation.gain]])
+    numbers = draws.uniform[:, 5:].astype(np.float32) * reach.astype(np.float32)
+    numbers[:, 1:] += 1
+    return numbers
+
+
+def jitter_colour(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Random brightness, contrast and channel gain of N pictures, clipped to [0, 1], float32.
 
-    y = clip((1 + c)((1 + g) x - 1/2) + 1/2 + b), with draws b of brightness, c of contrast, g of
-    gain (one for each channel), each the same over a whole picture. values: float32 in [0, 1],
-    (N or 1, any, 3); the result is (N, any, 3).
+    y = clip((1 + c)((1 + g) x - 1/2) + 1/2 + b), with ``numbers`` (N, 5) as above, the same over a whole picture.
+    values: float32 in [0, 1], (N or 1, any, 3); the result is (N, any, 3). On the GPU: warp.cu.
     """
-    drawn = draws.uniform[:, 5:].astype(np.float32)
-    brightness = augmentation.brightness * drawn[:, 0, None, None]
-    contrast = 1 + augmentation.contrast * drawn[:, 1, None, None]
-    gain = 1 + augmentation.gain * drawn[:, None, 2:]
+    brightness, contrast, gain = (
+        numbers[:, 0, None, None],
+        numbers[:, 1, None, None],
+        numbers[:, None, 2:],
+    )
     jittered = contrast * (gain * values - 0.5) + 0.5 + brightness
     return np.clip(jittered, 0, 1, dtype=np.float32)

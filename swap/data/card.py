@@ -37,8 +37,8 @@ class Drawn(NamedTuple):
 class CardBatches:
     """Input and target of both sides on the card, always in the same four arrays, ``inputs`` and ``targets``.
 
-    ``draw(step)`` on the host, on any thread; ``send(drawn)`` copies it; ``make()`` launches the four kernels, and does
-    nothing else, so that it can stand in a recorded graph.
+    ``draw(step)`` on the host, on any thread; ``send(drawn)`` copies it; ``make()`` launches kernels, and does nothing
+    else, so that it can stand in a recorded graph.
     """
 
     def __init__(self, batches: Batches) -> None:
@@ -68,19 +68,21 @@ class CardBatches:
         return Drawn(np.concatenate(self._words(step)), chosen)
 
     def send(self, drawn: Drawn) -> None:
-        """Copies what ``draw`` gave to the card."""
-        device.write(self._block, drawn.block)
+        """Copies what ``draw`` gave to the card, for the next ``make``; waits for none that was launched before."""
+        device.send(self._block, drawn.block)
         for faces, place in zip(drawn.faces, self._sent, strict=True):
             if faces is not None:
-                device.write(place, faces)
+                device.send(place, faces)
 
     def make(self) -> None:
         """The pictures of what was sent last."""
         words = [self._block[part] for part in self._parts]
+        each = len(words) // 2
         for side, (faces, _) in enumerate(self.batches.sides):
-            index, mirrored, shown, shown_at, wanted, wanted_at, noise, colours, plain = words[
-                9 * side : 9 * side + 9
+            index, mirrored, shown, shown_at, wanted, wanted_at, noise, plain, *jitter = words[
+                each * side : each * side + each
             ]
+            colours = jittered(plain, jitter[0], self.batches.batch_size) if jitter else plain
             source = self._sent[side] if self._kept[side] is None else self._kept[side]
             pixels = np.float32(source.shape[1] / faces.margin)
             for scale, offset, moved, tables, out in (
@@ -91,16 +93,16 @@ class CardBatches:
                 warp(source, ints[0], scale, offset, ints[1], moved, tables, pixels, out)
 
     def _words(self, step: int) -> list[np.ndarray]:
-        """The plans of both sides, nine flat arrays each, in words of 4 bytes."""
+        """The plans of both sides, eight flat arrays each, or nine with jitter, in words of 4 bytes."""
         words = []
-        for side, plan in enumerate(self.batches.plans(step)):
+        for side, plan in enumerate(self.batches.plans(step, tables=False)):
             # Faces that are sent come in the order in which they are used.
             index = plan.indices if self._kept[side] is not None else np.arange(len(plan.indices))
             words += [np.asarray(a, np.int32) for a in (index, plan.shown.mirrored)]
             for placement in (plan.shown, plan.wanted):
                 words += [np.asarray(a, np.complex64) for a in placement[:2]]
             words.append(np.asarray(plan.noise, np.complex64))
-            words += [np.asarray(a, np.float32) for a in (plan.colours, plan.plain)]
+            words += [a for a in (plan.plain, plan.jitter) if a is not None]
         return [np.ascontiguousarray(a).reshape(-1).view(np.float32) for a in words]
 
 
@@ -123,6 +125,13 @@ def warp(
     sizes = (tables.size // 768, faces.shape[1], out.shape[1])
     args = (faces, index, scale, offset, mirrored, noise, tables, *sizes, pixels, out)
     device.each(SOURCE, "warp", count, args, contracts=False)
+
+
+def jittered(plain: Array, numbers: Array, count: int) -> Array:
+    """(N, 256, 3): the table ``plain`` (256, 3) as it is for N pictures with ``numbers`` (N, 5)."""
+    tables = device.empty((count, 256, 3), np.float32)
+    device.each(SOURCE, "jitter", tables.size, (plain, numbers, tables), contracts=False)
+    return tables
 
 
 def softened(faces: Array, sigma: float) -> Array:

@@ -48,6 +48,16 @@ extern "C" __global__ void warp(const byte* faces, const int* index, const float
   }
 }
 
+// tables (N, 256, 3) = clip(contrast (gain plain - 1/2) + 1/2 + brightness), plain (256, 3), numbers (N, 5): brightness,
+// contrast, gain of each channel. Must move: 1 number for each number. Operations: 6.
+extern "C" __global__ void jitter(const float* plain, const float* numbers, float* tables, long long count) {
+  for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < count; i += (long long)gridDim.x * blockDim.x) {
+    const float* n = numbers + i / 768 * 5;
+    float value = n[1] * (n[2 + i % 3] * plain[i % 768] - 0.5f) + 0.5f + n[0];
+    tables[i] = fminf(fmaxf(value, 0.0f), 1.0f);
+  }
+}
+
 // A Gaussian blur along one axis of pictures (N, S, S, 3), mirrored at the edges (the edge pixel twice); along 0: rows.
 // weights (2 reach + 1) add up to 1. Must move: 2 numbers for each number. Operations: 2 (2 reach + 1).
 extern "C" __global__ void blur(const float* x, const float* weights, int reach, int size, int along, float* y,

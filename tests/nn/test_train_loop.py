@@ -240,3 +240,93 @@ def test_a_loss_that_is_no_number_ends_it_before_anyone_is_told(bad, place):
         )
     assert told == [1, 2]
     assert len(chores) == 2
+
+
+# ---------------------------------------------------------------- steps that are begun ahead
+
+
+class Device:
+    """Steps that are begun and finished; what happened, in order."""
+
+    def __init__(self, stop=None, fails=None):
+        self.said, self.stop, self.fails = [], stop or StopRequest(), fails
+
+    def begin(self, number):
+        if number == self.fails:
+            raise MemoryError("full")
+        self.said.append(f"begin {number}")
+
+    def step(self, number):
+        self.said.append(f"finish {number}")
+        return (float(number),)
+
+    def on_step(self, steps, seconds, losses):
+        self.said.append(f"done {steps}")
+
+    def train(self, budget, **options):
+        given = {"stop": self.stop, "on_step": self.on_step, "begin": self.begin} | options
+        return train(self.step, budget, **given)
+
+
+def test_a_step_is_begun_before_the_one_before_it_is_waited_for():
+    device = Device()
+    assert device.train(Budget(steps=5), steps=2).steps == 5
+    assert device.said == [
+        "begin 2", "begin 3", "finish 2", "done 3", "begin 4", "finish 3", "done 4", "finish 4", "done 5",
+    ]  # fmt: skip
+
+
+def test_a_step_that_may_not_be_begun_ahead_is_not():
+    device = Device()
+    device.train(Budget(steps=4), may_begin=lambda number: number != 2)
+    assert device.said == [
+        "begin 0", "begin 1", "finish 0", "done 1", "finish 1", "done 2",
+        "begin 2", "begin 3", "finish 2", "done 3", "finish 3", "done 4",
+    ]  # fmt: skip
+
+
+def test_chores_find_no_step_under_way(clock):
+    device = Device()
+
+    def step(number):
+        clock.now += 1
+        return device.step(number)
+
+    chore = Chore(lambda: device.said.append("chore"), 3)
+    train(
+        step,
+        Budget(steps=6),
+        stop=device.stop,
+        on_step=device.on_step,
+        begin=device.begin,
+        chores=[chore],
+    )
+    assert device.said.count("chore") >= 1
+    under_way = 0
+    for what in device.said:
+        under_way += {"begin": 1, "finish": -1}.get(what.split()[0], 0)
+        assert what != "chore" or under_way == 0
+
+
+def test_what_was_begun_is_finished_and_counted_where_a_stop_is_asked_for():
+    device = Device()
+
+    def on_step(steps, seconds, losses):
+        device.stop.requested = steps >= 2
+
+    outcome = device.train(Budget(steps=100), on_step=on_step)
+    assert outcome == Outcome(3, outcome.seconds, True)
+    assert device.said == [
+        "begin 0", "begin 1", "finish 0", "begin 2", "finish 1", "finish 2",
+    ]  # fmt: skip
+
+
+def test_where_a_step_cannot_be_begun_the_one_under_way_is_finished_first():
+    device = Device(fails=2)
+    with pytest.raises(MemoryError):
+        device.train(Budget(steps=9))
+    assert device.said == ["begin 0", "begin 1", "finish 0", "done 1", "finish 1", "done 2"]
+    device = Device(fails=0)
+    with pytest.raises(MemoryError):
+        device.train(Budget(steps=9))
+    assert device.said == []

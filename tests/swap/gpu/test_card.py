@@ -133,6 +133,93 @@ def test_two_runs_are_one(card, sets):
     np.testing.assert_array_equal(first[1], second[1])
 
 
+class Run:
+    """A CardStep and what it trains, with a match of codes whose moments change in every step."""
+
+    def __init__(self, sets, precision="fp32"):
+        self.precision = precision
+        model = SwapModel(SMALL, seed=2, init="he", last_gain=0.2)
+        self.adam = nn.Adam(nn.Arena(model.named_parameters()), 1e-3).to("gpu")
+        model.to("gpu")
+        self.match = CodeMatch(SIDES, SMALL.code, model.encoder["code"].ops)
+        self.match.to("gpu")
+        with modes.using(precision=precision):
+            self.step = CardStep(
+                model, self.adam, Batches(*sets, 1, 3), None, match=self.match, match_strength=0.01
+            )
+
+    def begin(self, number, returns=None):
+        with modes.using(precision=self.precision):
+            self.step.begin(self.step.draw(number), 1e-3 / (number + 1), returns)
+
+    def finish(self):
+        with modes.using(precision=self.precision):
+            return self.step.finish()
+
+    def state(self):
+        arrays = [self.adam.arena.values, *self.adam.state.values(), *self.match.arrays().values()]
+        return [np.array(host(a)) for a in arrays]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_steps_that_overlap_are_those_that_follow_each_other(card, sets, precision):
+    one, two = Run(sets, precision), Run(sets, precision)
+    if (
+        precision == "fp16"
+    ):  # beyond what float16 can hold: some steps are made again, one of them with another after it
+        one.step.scale.value = two.step.scale.value = 2.0**26
+    expected, found = [], []
+    for number in range(5):
+        one.begin(number)
+        expected.append(one.finish())
+    two.begin(0)
+    for number in range(1, 5):
+        two.begin(number)
+        assert two.step.under_way == 2
+        found.append(two.finish())
+    found.append(two.finish())
+    assert found == expected
+    assert one.step.scale.value == two.step.scale.value
+    assert precision == "fp32" or one.step.scale.value < 2.0**26
+    for ours, theirs in zip(two.state(), one.state(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert two.adam.steps == 5
+    assert int(two.match.steps[0]) == 5
+
+
+def test_no_third_step_is_begun(card, sets):
+    run = Run(sets)
+    run.begin(0)
+    run.begin(1)
+    with pytest.raises(ValueError, match="2 steps are under way"):
+        run.begin(2)
+    run.step.settle()
+    assert run.step.under_way == 0
+
+
+def test_a_step_after_a_bad_one_changes_nothing(card, sets):
+    """Also where it was begun before anyone knew, and the card then holds the gradients of the bad one."""
+    alone, run = Run(sets), Run(sets)
+    gradients = []
+    for each in (alone, run):
+        each.begin(0)
+        each.finish()
+        bad = host(each.adam.arena.values).copy()
+        bad[each.adam.arena.offsets["encoder.conv2d1.bias"]] = np.inf
+        device.write(each.adam.arena.values, bad)
+        before = each.state()[:3]
+        each.begin(1)
+        if each is run:
+            each.begin(2)
+        assert not each.finish()[1]
+        assert each.step.under_way == 0
+        assert each.adam.steps == 1
+        for was, now in zip(before, each.state()[:3], strict=True):
+            np.testing.assert_array_equal(now, was)
+        gradients.append(host(each.adam.arena.grads).copy())
+    np.testing.assert_array_equal(*gradients)
+
+
 def test_float16_trains_with_a_scaled_loss(card, sets):
     ours, _, step = trained(sets, "gpu", 3, precision="fp16")
     theirs, _, _ = trained(sets, "cpu", 3)

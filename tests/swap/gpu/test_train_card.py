@@ -103,14 +103,14 @@ def test_where_memory_is_full_the_run_is_saved_and_a_batch_named(
     card, quick, tmp_path, sets, monkeypatch
 ):
     run = trainer(tmp_path, sets, "gpu", batch_size=3)
-    right = run._card.step
+    right = run._card.begin
 
-    def step(*arguments):
-        if run.steps == 2:
+    def begin(*arguments):
+        if run.steps + run._card.under_way == 2:
             raise OutOfMemory("full")
         return right(*arguments)
 
-    monkeypatch.setattr(run._card, "step", step)
+    monkeypatch.setattr(run._card, "begin", begin)
     with pytest.raises(UserError, match=r"3 faces a side.*--batch-size \d would fit.*step 2"):
         run.run(Budget(steps=5), tell=lambda _: None)
     assert read_facts(checkpoint_path(tmp_path))["steps"] == 2

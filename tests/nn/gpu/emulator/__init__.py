@@ -196,6 +196,15 @@ class Emulator:
         _no_recording("write")
         array.view(np.ndarray)[...] = host
 
+    def send(self, array: CardArray, host: np.ndarray) -> None:
+        _no_recording("send")
+        array.view(np.ndarray)[...] = host
+
+    def receive(self, array: CardArray) -> Callable[[], np.ndarray]:
+        _no_recording("receive")
+        there = np.array(array.view(np.ndarray))
+        return lambda: there
+
     def launch(
         self,
         source: str,
@@ -263,7 +272,8 @@ class Emulator:
         kind = precision if out.dtype == np.float32 else "fp32"
 
         def compute() -> None:
-            found = rounded(left, kind) @ rounded(right, kind)
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = rounded(left, kind) @ rounded(right, kind)
             target[...] = target + found if add else found
 
         _record(compute)
@@ -298,7 +308,8 @@ def rounded(values: np.ndarray, precision: str) -> np.ndarray:
     if precision == "fp32":
         return values
     if precision == "fp16":
-        return values.astype(np.float16).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16).astype(np.float32)
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
 
