@@ -1,6 +1,7 @@
 """Convolution on the GPU. The equations stand in ``nn/reference/conv.py``.
 
     conv.cu     the product gathers its patches itself: forward, input gradient, weight gradient, any shape
+    narrow.cu   few channels on one side
     im2col.cu   a matrix of patches and cuBLAS: the first version, and a second opinion
 
 ``modes`` says which, and how exactly; ``plan`` how a product is shared among the card's processors.
@@ -8,7 +9,7 @@
 
 from typing import Any, NamedTuple
 
-from nn.gpu import device, im2col, modes
+from nn.gpu import device, im2col, modes, narrow
 from nn.gpu.device import Array, on_card
 from nn.gpu.ends import Finish, add_column_sums, add_parts, add_up, finish_parts
 from nn.gpu.plan import Tile, choose, cut
@@ -65,6 +66,12 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: Array) -> None:
     if modes.way() == "im2col":
         im2col.forward(x, w, finish, y, stride, padding, _precision(cache))
         return
+    if narrow.few_out(cache, finish.factor):
+        narrow.forward(cache, finish, y, _precision(cache))
+        return
+    if narrow.few_in(cache):
+        run_forward(narrow.patches(cache), finish, y)
+        return
     product = _product(cache, sizes.places, sizes.k, sizes.taps * sizes.c, (x, w))
     x, w = product.sources(x, w)
     to, ends = y, finish
@@ -82,6 +89,10 @@ def run_backward(dy: Array, cache: Conv2dCache, dw: Array, need_dx: bool) -> Arr
     """Adds to dw (KH, KW, C, K); returns dx (N, H, W, C), or None if it is not needed."""
     if dy.size == 0:
         return device.zeros(cache.x.shape, dy.dtype) if need_dx else None
+    if modes.way() != "im2col" and narrow.few_out(cache):
+        g, precision = narrow.spread(dy, cache), _precision(cache)
+        narrow.weight_gradient(g, cache, dw, precision)
+        return narrow.input_gradient(g, cache, precision) if need_dx else None
     weight_gradient(dy, cache, dw)
     return input_gradient(dy, cache) if need_dx else None
 
@@ -93,6 +104,8 @@ def input_gradient(dy: Array, cache: Conv2dCache) -> Array:
     if modes.way() == "im2col":
         im2col.back(dy, w, dx, stride, padding, _precision(cache))
         return dx
+    if narrow.few_out(cache):
+        return narrow.input_gradient(narrow.spread(dy, cache), cache, _precision(cache))
     phases = stride[0] * stride[1]
     places = sizes.n * -(-sizes.h // stride[0]) * -(-sizes.w // stride[1])
     depth = -(-sizes.kh // stride[0]) * -(-sizes.kw // stride[1]) * sizes.k  # of the deepest phase
@@ -111,6 +124,15 @@ def weight_gradient(dy: Array, cache: Conv2dCache, dw: Array) -> None:
     x, _, stride, padding, _ = cache
     if modes.way() == "im2col":
         im2col.weights(x, dy, dw, stride, padding, _precision(cache))
+        return
+    if narrow.few_out(cache):
+        narrow.weight_gradient(narrow.spread(dy, cache), cache, dw, _precision(cache))
+        return
+    if narrow.few_in(cache):
+        patched = narrow.patches(cache)
+        dweights = device.zeros(patched.w.shape, dw.dtype)
+        weight_gradient(dy, patched, dweights)
+        narrow.add_to_weights(dweights, dw)
         return
     sizes = _sizes(cache)
     rows = sizes.taps * sizes.c

@@ -47,8 +47,8 @@ def defines_of(tile, math="fp32", vec=1, real="float"):
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_compiles(source, card):
     for real in ("float", "double") if card == CARDS[0] else ("float",):
-        rows = {"real": real, "VEC": 4, "LANES": 32}
-        defines = rows if source == "ends.cu" else defines_of(plan.SMALL, real=real)
+        rows = {"real": real, "VEC": 4, "LANES": 32, "MOST_K": 4}
+        defines = rows if source != "conv.cu" else defines_of(plan.SMALL, real=real)
         code = compiled(source, card, **defines)
         kernels = re.findall(r'extern "C" __global__ void[^(]*?(\w+)\(', _plain(source))
         assert kernels
