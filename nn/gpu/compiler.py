@@ -16,7 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-ALWAYS = ("-std=c++17",)  # CuPy's own choice is an older one
+ALWAYS = (
+    "-std=c++17",
+    "-default-device",
+)  # the latter for what has no name to be marked by: lambdas
 OWN = {(9, 0): "a"}  # cards whose own instructions are used
 
 

@@ -15,7 +15,7 @@ extern "C" __global__ void warp(const byte* faces, const int* index, const float
                                 const int* mirrored, const float* noise, const float* tables, int table_count, int side,
                                 int size, float pixels, float* out, long long count) {
   for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < count; i += (long long)gridDim.x * blockDim.x) {
-    int column = i % size, row = i / size % size, n = i / ((long long)size * size);
+    int n = i / (size * size), rest = i - (long long)n * size * size, row = rest / size, column = rest - row * size;
     float last = float(side - 1), middle = last * 0.5f;
     float across = (float(column) + 0.5f) / float(size), down = (float(row) + 0.5f) / float(size);
     float px = across - 0.5f, py = down - 0.5f;

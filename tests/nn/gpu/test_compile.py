@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from nn.gpu import conv, device, plan
+from nn.gpu import compiler, conv, device, plan
 from tests.nn.gpu.nvrtc import compile_source, nvrtc
 
 CARDS = ("sm_80", "sm_86", "sm_89", "sm_90")
@@ -20,7 +20,7 @@ def compiled(source, card, **defines):
     """The machine code of a source, and what the assembler says of registers."""
     options = (
         f"--gpu-architecture={card}",
-        "-std=c++17",
+        *compiler.ALWAYS,
         *(f"-D{k}={v}" for k, v in defines.items()),
     )
     code, said = compile_source(device.text_of(source), options)
