@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import gpu
+from bench import gpu_layers
 from bench.arguments import count, file_to_write, preset_name
 from bench.ceiling import ceiling
 from bench.gpu import on_gpu
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", type=file_to_write)
     parser.add_argument("--worker", choices=[*KINDS, UNRECORDED], help=argparse.SUPPRESS)
     if on_gpu(argv):
-        return gpu.layers_main(argv)
+        return gpu_layers.main(argv)
     options = parser.parse_args(argv)
     if options.worker:
         preset, batch = options.presets[0], options.batch

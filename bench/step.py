@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import gpu
+from bench import gpu_step
 from bench.arguments import count, file_to_write, preset_name
 from bench.gpu import on_gpu
 from bench.rivals import KINDS, UNRECORDED, answer, answers, has_torch, size_of
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", type=file_to_write)
     parser.add_argument("--worker", choices=[*KINDS, UNRECORDED], help=argparse.SUPPRESS)
     if on_gpu(argv):
-        return gpu.step_main(argv)
+        return gpu_step.main(argv)
     options = parser.parse_args(argv)
     if options.worker:
         return work(options.worker, options.presets[0], options.batch, options.warp)
