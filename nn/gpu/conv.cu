@@ -327,11 +327,7 @@ struct Gradient {
   }
 };
 
-#if WARPGROUP
-#define BLOCKS_AT_ONCE 2  // so that each thread keeps to 128 registers
-#else
-#define BLOCKS_AT_ONCE 1
-#endif
+#define BLOCKS_AT_ONCE (THREADS == 256 ? 2 : 1)  // so that each of so many threads keeps to 128 registers
 
 // y; or, PARTED, room for (parts, N OH OW, K), each part unfinished.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE)

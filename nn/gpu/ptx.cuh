@@ -1,6 +1,9 @@
 // Every instruction that C++ has no word for, each in a small function. Nothing else in this folder holds assembler.
 //
-//   tf32(x)              float32 rounded to TF32 (8 bits of exponent, 10 of fraction), in the bits of a float32
+//   tf32(x)              float32 for a product of TF32 (8 bits of exponent, 10 of fraction), which takes no notice of the last
+//                        13 bits. Rounding to nearest is four instructions on Hopper; this is one: 0.35 to 0.7 of the last
+//                        place that stays are added, so that what is cut off then is right on average. The error is below 0.7
+//                        of a place, its root mean square 0.31 (to nearest: 0.5 and 0.29). Factors of 11 bits stay as they are
 //   half2(low, high)     two float32 rounded to float16, in one word
 //   mma_tf32, mma_half   c (16 x 8, float32) += a (16 x 8 words) b (8 words x 8), by all 32 lanes of a warp together
 //   load_four            four numbers that lie side by side, or zeros: one load that is left out, and no branch
@@ -47,11 +50,7 @@ __device__ __forceinline__ void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-__device__ __forceinline__ word tf32(float x) {
-  word bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-  return bits;
-}
+__device__ __forceinline__ word tf32(float x) { return __float_as_uint(fmaf(x, 0.7f / 2048, x)); }
 
 __device__ __forceinline__ word half2(float low, float high) {
   word bits;
@@ -89,14 +88,6 @@ __device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_g
 template <int N>
 __device__ __forceinline__ void products_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
-}
-
-// float32 for a product of TF32, which takes no notice of the last 13 bits. Rounding to nearest (tf32) is four instructions on
-// Hopper; this is one: 0.35 to 0.7 of the last place that stays are added, so that what is cut off then is right on average. The
-// error is below 0.7 of a place, its root mean square 0.31 (to nearest: 0.5 and 0.29). Factors of 11 bits stay what they are.
-__device__ __forceinline__ word nearly_tf32(word bits) {
-  float x = __uint_as_float(bits);
-  return __float_as_uint(fmaf(x, 0.7f / 2048, x));
 }
 
 // 16 or 8 bytes that lie side by side, or zeros.

@@ -92,7 +92,7 @@ struct Loader {
   __device__ static void put(word* to, int r, int j, Chunk chunk) {
 #if MATH == 1
 #pragma unroll
-    for (int i = 0; i < 4; i++) chunk.v[i] = nearly_tf32(chunk.v[i]);
+    for (int i = 0; i < 4; i++) chunk.v[i] = tf32(__uint_as_float(chunk.v[i]));
 #endif
     *(Chunk*)(to + r * LINE + (j ^ r % 8) * 4) = chunk;
   }

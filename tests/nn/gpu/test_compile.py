@@ -1,11 +1,11 @@
-"""Every kernel compiles with NVIDIA's own compiler for every card that is promised, and keeps its sums in registers."""
+"""Every kernel compiles with NVIDIA's own compiler for every card that is promised, and fits into its registers."""
 
 import re
 
 import pytest
 
 from nn.gpu import compiler, conv, device, plan
-from tests.nn.gpu.nvrtc import compile_source, nvrtc
+from tests.nn.gpu.nvrtc import compile_source, needs, nvrtc
 
 CARDS = ("sm_80", "sm_86", "sm_89", "sm_90")
 SOURCES = [*sorted(f.name for f in device.FOLDER.glob("*.cu")), "../../swap/data/warp.cu"]
@@ -18,14 +18,15 @@ pytestmark = pytest.mark.skipif(
 
 def compiled(source, card, **defines):
     """The machine code of a source, and what the assembler says of registers."""
-    options = (
-        f"--gpu-architecture={card}",
-        *compiler.ALWAYS,
-        *(f"-D{k}={v}" for k, v in defines.items()),
-    )
+    options = options_of(card, defines)
     code, said = compile_source(device.text_of(source), options)
     assert not said, f"{source} {defines}: {said}"
     return code
+
+
+def options_of(card, defines):
+    given = (f"-D{k}={v}" for k, v in defines.items())
+    return (f"--gpu-architecture={card}", *compiler.ALWAYS, *given)
 
 
 def defines_of(tile, math="fp32", vec=1, real="float"):
@@ -80,6 +81,59 @@ def test_the_product_of_warpgroups_compiles(tile, math, parted):
     defines = defines_of(tile, math) | {"WARPGROUP": 1, "PARTED": parted, "ONE_LINE": parted}
     code = compiled("conv.cu", "sm_90a", **defines)
     assert b"conv_dw" in code
+
+
+SPILLED = 128  # bytes of a thread, which stay in the nearest cache
+REGISTERS = 65536  # of a processor, on every card that is promised
+PRODUCTS = [("sm_86", t, m, {}) for t in ("LARGE", "SMALL", "TALL") for m in conv.MATHS]
+PRODUCTS += [("sm_90", "LARGE", m, {}) for m in conv.MATHS]
+PRODUCTS += [("sm_86", "LARGE", "tf32", {"PIPELINED": 1})]
+PRODUCTS += [
+    ("sm_90a", t, m, {"WARPGROUP": 1, "ONE_LINE": o})
+    for t in ("WIDE", "HALF", "SLIM")
+    for m in ("tf32", "fp16")
+    for o in (0, 1)
+]
+
+
+@pytest.mark.parametrize(("card", "tile", "math", "more"), PRODUCTS)
+def test_a_product_fits_into_registers_and_two_blocks_onto_a_processor(card, tile, math, more):
+    """A tile's sums in slow memory would be the end of its speed; one block alone waits at each of its barriers."""
+    defines = defines_of(getattr(plan, tile), math) | more
+    found, _ = needs(device.text_of("conv.cu"), options_of(card, defines))
+    assert found.keys() == {"conv_forward", "conv_dx", "conv_dw"}
+    threads = getattr(plan, tile).threads
+    for kernel, one in found.items():
+        # Registers come in eights for each thread.
+        assert 2 * threads * -(-one.registers // 8) * 8 <= REGISTERS, (kernel, one)
+        assert one.spilled <= SPILLED, (kernel, one)
+
+
+@pytest.mark.parametrize("math", ["tf32", "fp16"])
+def test_products_of_warpgroups_are_not_waited_for_by_the_assembler(math):
+    """It says so where it finds that it has to put a wait behind each of them."""
+    defines = defines_of(plan.WIDE, math) | {"WARPGROUP": 1}
+    right = device.text_of("conv.cu")
+    wrong = right.replace("products_commit();", "products_commit(); sums[0] += 1;")
+    for text, is_right in ((right, True), (wrong, False)):
+        _, said = needs(text, options_of("sm_90a", defines))
+        assert ("(C75" not in said) == is_right, said  # its notes on waits and serialized products
+
+
+@pytest.mark.parametrize(
+    ("source", "defines"),
+    [
+        ("ends.cu", {"VEC": 4, "LANES": 32}), ("optim.cu", {"VEC": 4}), ("narrow.cu", {"MOST_K": 4}),
+        ("halves.cu", {}), ("../../swap/data/warp.cu", {}),
+    ],
+)  # fmt: skip
+def test_other_kernels_fit_into_registers_eight_times(source, defines):
+    """What only moves numbers needs many threads, so that many loads are under way."""
+    found, _ = needs(device.text_of(source), options_of("sm_86", defines | {"real": "float"}))
+    assert found
+    for kernel, one in found.items():
+        assert one.spilled == 0, kernel
+        assert one.registers <= 48, (kernel, one)  # 1,280 threads of 256 each
 
 
 def test_what_does_not_compile_is_told():

@@ -24,12 +24,14 @@ inline float float_of(word bits) {
   return x;
 }
 
-// To nearest, ties away from 0, as cvt.rna does.
+inline float __uint_as_float(word bits) { return float_of(bits); }
+
+// The last bits stay, as on the card: products take no notice of them.
 inline word tf32(float x) {
+  x = fmaf(x, 0.7f / 2048, x);
   word bits;
   memcpy(&bits, &x, 4);
-  if ((bits & 0x7f800000u) == 0x7f800000u) return bits;
-  return (bits + 0x1000u) & 0xffffe000u;
+  return bits;
 }
 
 // To nearest, ties to even, with numbers below the smallest normal one.
@@ -128,13 +130,6 @@ inline void multiply_tf32(float (&c)[HELD], unsigned a, unsigned b) {
 template <int HELD>
 inline void multiply_half(float (&c)[HELD], unsigned a, unsigned b) {
   emulator::products[emulator::now].push_back({c, 2 * HELD, a, b, run_product<true>});
-}
-// The last bits stay, as on the card: the product takes no notice of them.
-inline word nearly_tf32(word bits) {
-  float x = float_of(bits);
-  x = fmaf(x, 0.7f / 2048, x);
-  memcpy(&bits, &x, 4);
-  return bits;
 }
 template <int N>
 inline void load_words(const void* from, bool there, word (&v)[N]) {
