@@ -250,8 +250,8 @@ def tune(options: Any) -> int:
             with modes.using(precision=precision, way=way):
                 for name, run, chosen in convolutions(options.preset, options.batch):
                     times = {}
-                    for label, choose, cut in plans(way):
-                        with replaced(conv, choose=choose, cut=cut):
+                    for label, arrange in plans(way):
+                        with replaced(conv, arrange=arrange):
                             times[label] = repeated(run)
                     now = repeated(run)
                     best = min(times, key=times.get)
@@ -295,37 +295,45 @@ def chosen_by(run: Callable[[], Any]) -> str:
 
     said = []
 
-    def choose(*args: Any, **named: Any) -> Any:
-        tile = plan_choose(*args, **named)
-        said.append(f"{tile.rows} x {tile.columns}")
-        return tile
+    def arrange(*args: Any, **named: Any) -> Any:
+        found = before(*args, **named)
+        said.append(label_of(found.tile, found.parts))
+        return found
 
-    def cut(*args: Any) -> tuple[int, int]:
-        parts, share = plan_cut(*args)
-        said.append(f"{parts} parts")
-        return parts, share
-
-    plan_choose, plan_cut = conv.choose, conv.cut
-    with replaced(conv, choose=choose, cut=cut):
+    before = conv.arrange
+    with replaced(conv, arrange=arrange):
         run()
-    return ", ".join(said)
+    return "; ".join(said)
+
+
+def label_of(tile: Any, parts: int) -> str:
+    """ "128 x 64, 3 parts"."""
+    return f"{tile.rows} x {tile.columns}, {parts} parts"
 
 
 def plans(way: str) -> Any:
-    """(label, choose, cut) of every tile, and of several numbers of parts."""
+    """(label, arrange) of every tile, and of several numbers of parts."""
     from nn.gpu import plan
 
-    tiles = (plan.WIDE, plan.HALF, plan.SLIM)
+    tiles = (plan.VAST, plan.WIDE, plan.HALF, plan.SLIM)
     if way != "warpgroup":
         tiles = (plan.LARGE, plan.SMALL, plan.TALL)
     for tile in tiles:
         for parts in PARTS:
 
-            def cut(depth: int, tiles: int, size: int, step: int, parts: int = parts) -> Any:
-                share = -(-depth // (parts * step)) * step
-                return -(-depth // share), share
+            def arrange(
+                rows: int,
+                columns: int,
+                depth: int,
+                *,
+                step: int,
+                t: Any = tile,
+                p: int = parts,
+                **_: Any,
+            ) -> Any:
+                return plan.Arrangement(t, *plan.cut(depth, p, step))
 
-            yield f"{tile.rows} x {tile.columns}, {parts} parts", lambda *_, t=tile, **__: t, cut
+            yield label_of(tile, parts), arrange
 
 
 class replaced:

@@ -21,6 +21,8 @@
 //
 // PAIRS: 1 where two neighbours of the result are one store.
 //
+// BLOCK: 32 where the sum of conv_forward, or conv_dx, goes through so many channels of all taps at a time; else 0.
+//
 // ONE_LINE: 1 where the places that a thread takes one after the other always lie in one line of y, because OW is a multiple of
 // their number; for conv_dw by warpgroups.
 //
@@ -73,6 +75,24 @@ struct Divisor {
   __device__ int quotient(int n) const { return (unsigned long long)(unsigned)n * times >> shift; }
 };
 
+// The sum over (u, v, c) of (U, V, C), in which order: with BLOCK, that many channels of all taps, then the next; so what several
+// taps see of a few channels is read again while it still lies in the nearest cache. Else all channels of a tap, then the next.
+struct Taps {
+  Divisor channels, all, across;  // C, U V, V
+
+  __device__ Taps(int c, int u, int v) : channels(c), all(max(u * v, 1)), across(max(v, 1)) {}
+  __device__ void split(int d, int& u, int& v, int& channel) const {
+#if BLOCK
+    int step = d / BLOCK, block = all.quotient(step), tap = step - block * (int)all.by;
+    channel = block * BLOCK + d % BLOCK;
+#else
+    int tap = channels.quotient(d);
+    channel = d - tap * (int)channels.by;
+#endif
+    u = across.quotient(tap), v = tap - u * (int)across.by;
+  }
+};
+
 // Rows: places (n, a, b) of (N, RH, RW). Depth: (u, v, c) of (U, V, C). The number is
 // x[n, SA a + OA + DU u, SB b + OB + DV v, c] of a picture (N, H, W, C), 0 outside of it.
 template <bool VEC>
@@ -80,7 +100,7 @@ struct Patches {
   static constexpr bool by_rows = true;
   const Source* x;
   int h, w, c, rh, rw, sa, oa, du, sb, ob, dv, rows, depth;
-  Divisor channels, taps;  // c, V
+  Taps taps;
 
   struct Row {
     const Source* start;  // of the pixel that the first tap sees, which may lie outside
@@ -96,9 +116,10 @@ struct Patches {
     return {x + ((long long)(rest / rh) * h * w + (long long)r * w + s) * c, r, s};
   }
   __device__ At tap(int d) const {
-    int tap = channels.quotient(d), u = taps.quotient(tap);
-    int r = du * u, s = dv * (tap - u * (int)taps.by);
-    return {r, s, (r * w + s) * c + d - tap * c};
+    int u, v, channel;
+    taps.split(d, u, v, channel);
+    int r = du * u, s = dv * v;
+    return {r, s, (r * w + s) * c + channel};
   }
   __device__ At at(int d) const {
     if (!VEC) return {d, 0, 0};
@@ -149,6 +170,22 @@ struct Lines {
   }
 };
 
+// The kernel, w (U, V, C, K). Rows: four neighbours of K. Depth: (u, v, c).
+template <bool VEC>
+struct Kernel : Lines<VEC> {
+  typedef typename Lines<VEC>::At At;
+  int v_taps, c;
+  Taps taps;
+
+  __device__ Kernel(const Source* w, int k, int u, int v, int c)
+      : Lines<VEC>{w, k, u * v * c}, v_taps(v), c(c), taps(c, u, v) {}
+  __device__ At at(int d) const {
+    int u, v, channel;
+    taps.split(d, u, v, channel);
+    return {this->m + ((long long)(u * v_taps + v) * c + channel) * this->size, this->last - d};
+  }
+};
+
 // The kernel of the way back. Rows: channels c of C. Depth: (u, v, k) of (U, V, K). The number is
 // w[I0 + SH u, J0 + SW v, c, k].
 template <bool VEC>
@@ -156,15 +193,15 @@ struct Turned {
   static constexpr bool by_rows = true;
   const Source* w;
   int kw, c, k, i0, sh, j0, sw, depth;
-  Divisor channels, taps;  // k, V
+  Taps taps;
   typedef int Row;
   typedef long long At;  // where row 0 has it, or -1; without VEC the depth alone
 
   __device__ Row row(int r) const { return r < c ? r : -1; }
   __device__ long long tap(int d) const {
-    int tap = channels.quotient(d), u = taps.quotient(tap);
-    int i = i0 + sh * u, j = j0 + sw * (tap - u * (int)taps.by);
-    return (long long)(i * kw + j) * c * k + d - tap * k;
+    int u, v, channel;
+    taps.split(d, u, v, channel);
+    return (long long)((i0 + sh * u) * kw + j0 + sw * v) * c * k + channel;
   }
   __device__ At at(int d) const { return !VEC ? d : d < depth ? tap(d) : -1; }
   __device__ bool there(Row r, At at) const { return r >= 0 && at >= 0; }
@@ -327,15 +364,16 @@ struct Gradient {
   }
 };
 
-#define BLOCKS_AT_ONCE (THREADS == 256 ? 2 : 1)  // so that each of so many threads keeps to 128 registers
+// So that each of so many threads keeps to 128 registers; but the sums of the largest tile alone are that many.
+#define BLOCKS_AT_ONCE (THREADS == 256 && BM * BN <= 128 * 128 ? 2 : 1)
 
 // y; or, PARTED, room for (parts, N OH OW, K), each part unfinished.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE)
 conv_forward(const Source* x, const Source* w, const real* bias, real* y, int n, int h, int wide, int c, int oh, int ow,
                     int k, int kh, int kw, int sh, int sw, int top, int left, int share, real slope, int r) {
   int rows = n * oh * ow, depth = kh * kw * c;
-  Patches<VEC_C> a = {x, h, wide, c, oh, ow, sh, -top, 1, sw, -left, 1, rows, depth, Divisor(c), Divisor(kw)};
-  Lines<VEC_K> b = {w, k, depth};
+  Patches<VEC_C> a = {x, h, wide, c, oh, ow, sh, -top, 1, sw, -left, 1, rows, depth, Taps(c, kh, kw)};
+  Kernel<VEC_K> b(w, k, kh, kw, c);
 #if PARTED
   Gradient out = {y + (long long)blockIdx.z * rows * k, rows, k, false};
 #else
@@ -356,9 +394,9 @@ conv_dx(const Source* dy, const Source* w, real* dx, int n, int h, int wide, int
   int u = i0 < kh ? (kh - i0 + sh - 1) / sh : 0, v = j0 < kw ? (kw - j0 + sw - 1) / sw : 0;
   int rows = n * rh * rw, depth = u * v * k;
   if (blockIdx.x * BM >= rows) return;
-  Divisor channels(k), taps(max(v, 1));
-  Patches<VEC_K> a = {dy, oh, ow, k, rh, rw, 1, (i + top - i0) / sh, -1, 1, (j + left - j0) / sw, -1, rows, depth, channels, taps};
-  Turned<VEC_K> b = {w, kw, c, k, i0, sh, j0, sw, depth, channels, taps};
+  Taps taps(k, u, v);
+  Patches<VEC_K> a = {dy, oh, ow, k, rh, rw, 1, (i + top - i0) / sh, -1, 1, (j + left - j0) / sw, -1, rows, depth, taps};
+  Turned<VEC_K> b = {w, kw, c, k, i0, sh, j0, sw, depth, taps};
   Phase out = {dx + (long long)part * n * h * wide * c, h, wide, c, rh, rw, sh, sw, i, j, rows};
   int from = part * share;
   multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, from, min(from + share, depth));

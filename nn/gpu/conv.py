@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from nn.gpu import device, im2col, modes, narrow
 from nn.gpu.device import Array, on_card
 from nn.gpu.ends import Finish, add_column_sums, add_parts, add_up, finish_parts
-from nn.gpu.plan import Tile, choose, cut
+from nn.gpu.plan import Tile, arrange
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 MATHS = {"fp32": 0, "tf32": 1, "fp16": 2}
 WORDS, STAGES, LINE = 16, 3, 32  # as in tile.cuh and warpgroup.cuh
+BLOCK = 32  # channels, where there are that many: a step of the sum in most precisions
 
 
 @on_card
@@ -80,7 +81,8 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: Array) -> None:
     last = (product.share, y.dtype.type(ends.slope), ends.factor)
     args = (x, w, ends.bias, to, *sizes, *stride, padding[0], padding[2], *last)
     run = sizes.k // ends.factor
-    _launch("conv_forward", product, product.grid, args, to, run, parted=product.parts > 1)
+    how = {"parted": product.parts > 1, "block": _block(sizes.c)}
+    _launch("conv_forward", product, product.grid, args, to, run, **how)
     if product.parts > 1:
         finish_parts(to, finish, sizes.ow, y)
 
@@ -113,7 +115,8 @@ def input_gradient(dy: Array, cache: Conv2dCache) -> Array:
     dy, w = product.sources(dy, w)
     to = dx if product.parts == 1 else device.empty((product.parts, *dx.shape), dx.dtype)
     args = (dy, w, to, *sizes, *stride, padding[0], padding[2], product.share)
-    _launch("conv_dx", product, (*product.grid[:2], phases * product.parts), args, to, sizes.c)
+    grid = (*product.grid[:2], phases * product.parts)
+    _launch("conv_dx", product, grid, args, to, sizes.c, block=_block(sizes.k))
     if product.parts > 1:
         add_up(to, dx)
     return dx
@@ -226,13 +229,11 @@ def _product(
     cores = math != MATHS["fp32"] and all(whole)
     eights = c % 8 == k % 8 == 0 or math != MATHS["fp16"]  # 16 bytes of float16
     warpgroup = modes.way() == "warpgroup" and cores and eights and device.has_warpgroups()
-    tile = choose(rows, columns, dtype, warpgroup=warpgroup)
-    down, across = tile.grid(rows, columns)
     step = (LINE if warpgroup else WORDS) * (2 if math == MATHS["fp16"] else 1)
-    size = rows * columns * times * dtype.itemsize
-    parts, share = cut(depth, down * across * times, size, step)
+    how = {"step": step, "dtype": dtype, "times": times, "warpgroup": warpgroup}
+    tile, parts, share = arrange(rows, columns, depth, **how)
     pipelined = modes.way() == "pipelined" and cores and math == MATHS["tf32"]
-    grid = (down, across, parts)
+    grid = (*tile.grid(rows, columns), parts)
     return Product(tile, grid, share, device.real(dtype), math, whole, pipelined, warpgroup)
 
 
@@ -250,6 +251,7 @@ def _launch(
     run: int,
     *,
     parted: bool = False,
+    block: int = 0,
     one_line: bool = False,
 ) -> None:
     """run: how many numbers of a row of the result lie side by side."""
@@ -271,10 +273,16 @@ def _launch(
         VEC_K=int(product.whole[1]),
         PAIRS=int(run % 2 == 0 and device.address(to) % (2 * to.itemsize) == 0),
         PARTED=int(parted),
+        BLOCK=block,
         ONE_LINE=int(one_line),
         PIPELINED=int(product.pipelined),
         WARPGROUP=int(product.warpgroup),
     )
+
+
+def _block(channels: int) -> int:
+    """How many channels a sum goes through at a time."""
+    return BLOCK if channels % BLOCK == 0 else 0
 
 
 def _room(kernel: str, product: Product) -> int:

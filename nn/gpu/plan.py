@@ -1,31 +1,35 @@
 """How a matrix product is shared among the card's processors: the size of a tile, and how often its sum is cut.
 
-A product (rows, depth) (depth, columns) is made by one block for each tile; two blocks run on a processor at a time.
+A product (rows, depth) (depth, columns) is made by one block for each tile; a few blocks run on a processor at a time.
 Everything here is a function of shapes alone, so that the order of sums, and with it every bit of a result, depends on
-no card.
+no card. What it reckons with are reasons, not measurements: ``python -m bench layers --backend gpu --tune`` measures.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-PROCESSORS = 132  # of the card that this was reasoned for; a constant, so that sums do not depend on the card
-ALONE = 1.4  # how much longer a block takes for a step, of half of a processor's time, where it has that to itself
-# A step of a tile (128 x 128, and 32 of the sum) takes half a processor some 0.3 us; meanwhile the card's memory moves
-# this many bytes.
-BYTES_A_STEP = 1.2 * 2**20
+PROCESSORS = 132  # of the card that this was reasoned for
+HASTE = 0.7  # a block that has a processor to itself takes this much of the time it would take among the usual number
+# While a processor takes a step of a tile of 128 x 128 (some 0.5 us), the card's memory moves this many bytes.
+BYTES_A_STEP = 2 * 2**20
 LEAST_STEPS = 4  # that are worth a part of a sum
 MOST_PARTS = 64
 MOST_PARTIAL = 64 * 2**20  # bytes of partial results
 
 
 class Tile(NamedTuple):
-    """Rows and columns of the product that a block makes, and its warps along each."""
+    """Rows and columns of the product that a block makes, and its warps along each.
+
+    cost: a step's time, in that of a tile of 128 x 128; together: how many blocks share a processor.
+    """
 
     rows: int
     columns: int
     down: int
     across: int
+    cost: float
+    together: int
 
     @property
     def threads(self) -> int:
@@ -36,38 +40,58 @@ class Tile(NamedTuple):
         return -(-rows // self.rows), -(-columns // self.columns)
 
 
-# For tile.cuh.
-LARGE, SMALL, TALL = Tile(128, 128, 2, 4), Tile(64, 64, 2, 2), Tile(128, 32, 4, 1)
-# For warpgroup.cuh: two warpgroups, each of which has 64 rows.
-WIDE, HALF, SLIM = Tile(128, 128, 8, 1), Tile(128, 64, 8, 1), Tile(128, 32, 8, 1)
+# For tile.cuh. Smaller tiles read more for each number that they make.
+LARGE = Tile(128, 128, 2, 4, 1.0, 2)
+SMALL = Tile(64, 64, 2, 2, 0.35, 4)
+TALL = Tile(128, 32, 4, 1, 0.4, 4)
+# For warpgroup.cuh: two warpgroups, each of which has 64 rows. The cost is that of shared memory, as is said there.
+VAST = Tile(128, 256, 8, 1, 1.57, 1)
+WIDE = Tile(128, 128, 8, 1, 1.0, 2)
+HALF = Tile(128, 64, 8, 1, 0.71, 2)
+SLIM = Tile(128, 32, 8, 1, 0.57, 2)
 
 
-def choose(rows: int, columns: int, dtype: Any, *, warpgroup: bool = False) -> Tile:
-    """The tile of a product (rows, columns): the largest of which there are enough; float64 keeps to small ones."""
-    if warpgroup:
-        return next((t for t in (SLIM, HALF) if columns <= t.columns), WIDE)
-    if np.dtype(dtype) == np.float64:
-        return SMALL
-    if columns <= TALL.columns and rows >= TALL.rows:
-        return TALL
-    down, across = LARGE.grid(rows, columns)
-    return LARGE if columns >= LARGE.columns and down * across >= PROCESSORS else SMALL
+class Arrangement(NamedTuple):
+    """The tile, and in how many parts of which length a sum is made."""
+
+    tile: Tile
+    parts: int
+    share: int
 
 
-def cut(depth: int, tiles: int, size: int, step: int) -> tuple[int, int]:
-    """Into how many parts a sum is cut, and how long each is: the least time by a simple reckoning.
+def arrange(
+    rows: int,
+    columns: int,
+    depth: int,
+    *,
+    step: int,
+    dtype: Any,
+    times: int = 1,
+    warpgroup: bool = False,
+) -> Arrangement:
+    """The least time by a simple reckoning, for ``times`` products (rows, depth) (depth, columns).
 
-    tiles: of the product; size: bytes of one partial result; step: of the sum that a block takes at once, of which a
-    part is a whole number.
+    step: of the sum that a block takes at once, of which a part is a whole number.
     """
+    tiles = (VAST, WIDE, HALF, SLIM) if warpgroup else (LARGE, SMALL, TALL)
+    if np.dtype(dtype) == np.float64:
+        tiles = (SMALL,)  # the others would need more registers than there are
     steps = max(1, -(-depth // step))
-    most = min(MOST_PARTS, steps // LEAST_STEPS, max(1, MOST_PARTIAL // max(size, 1)))
+    size = max(1, times * rows * columns * np.dtype(dtype).itemsize)
+    most = max(1, min(MOST_PARTS, steps // LEAST_STEPS, MOST_PARTIAL // size))
 
-    def time(parts: int) -> float:
-        rounds = -(-tiles * parts // PROCESSORS)
-        moved = 2 * size * parts / BYTES_A_STEP if parts > 1 else 0
-        return (ALONE if rounds == 1 else rounds) * -(-steps // parts) + moved
+    def time(tile: Tile, parts: int) -> float:
+        down, across = tile.grid(rows, columns)
+        rounds = -(-times * down * across * parts // PROCESSORS)
+        moved = 2 * size * parts / BYTES_A_STEP if parts > 1 else 0.0
+        return max(rounds, HASTE * tile.together) * tile.cost * -(-steps // parts) + moved
 
-    parts = min(range(1, max(most, 1) + 1), key=time)
-    share = -(-steps // parts) * step
+    candidates = [(tile, parts) for tile in tiles for parts in range(1, most + 1)]
+    tile, parts = min(candidates, key=lambda candidate: time(*candidate))
+    return Arrangement(tile, *cut(depth, parts, step))
+
+
+def cut(depth: int, parts: int, step: int) -> tuple[int, int]:
+    """How many parts there are, of at most so many, where each is a whole number of steps; and how long each is."""
+    share = max(1, -(-depth // (parts * step))) * step
     return max(1, -(-depth // share)), share

@@ -11,7 +11,7 @@
 //                        such copies, copy_wait<N> waits until all but the last N groups of this thread have arrived
 //   DYNAMIC_SHARED       declares the shared memory whose size the launch names; it begins at a multiple of 1024 bytes
 //   multiply_tf32, multiply_half   c (64 x N, float32) += a (64 x 8 words) b (8 words x N) by the 128 threads of a warpgroup,
-//                        N = 32, 64, 128; both from shared memory, where matrix(p) says that they lie. products_begin() stands
+//                        N = 32, 64, 128, 256; both from shared memory, where matrix(p) says that they lie. products_begin() stands
 //                        before them, products_commit() closes a group, products_wait<N>() waits until all but the last N groups
 //                        are done. What threads stored is theirs to read after stored_for_products() and a barrier
 //
@@ -124,10 +124,17 @@ struct Either<false, A, B> {
   NAMES_32                                                                                  \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, " \
   "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define NAMES_128 \
+  NAMES_64 \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95" \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111" \
+  ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define FOUR(c, i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
 #define HELD_16(c, i) FOUR(c, i), FOUR(c, i + 4), FOUR(c, i + 8), FOUR(c, i + 12)
 #define HELD_32(c) HELD_16(c, 0), HELD_16(c, 16)
 #define HELD_64(c) HELD_32(c), HELD_16(c, 32), HELD_16(c, 48)
+#define HELD_128(c) HELD_64(c), HELD_16(c, 64), HELD_16(c, 80), HELD_16(c, 96), HELD_16(c, 112)
 // The last numbers of the instruction: c is added to, neither factor is negated; of float16, neither is turned.
 #define MULTIPLY(name, count, shape, names, held, left, right, ends)                                            \
   __device__ __forceinline__ void name(float (&c)[count], unsigned a, unsigned b) {                             \
@@ -140,8 +147,10 @@ struct Either<false, A, B> {
 MULTIPLY(multiply_tf32, 16, "m64n32k8.f32.tf32.tf32", NAMES_16, HELD_16(c, 0), "%16", "%17", "1, 1")
 MULTIPLY(multiply_tf32, 32, "m64n64k8.f32.tf32.tf32", NAMES_32, HELD_32(c), "%32", "%33", "1, 1")
 MULTIPLY(multiply_tf32, 64, "m64n128k8.f32.tf32.tf32", NAMES_64, HELD_64(c), "%64", "%65", "1, 1")
+MULTIPLY(multiply_tf32, 128, "m64n256k8.f32.tf32.tf32", NAMES_128, HELD_128(c), "%128", "%129", "1, 1")
 MULTIPLY(multiply_half, 16, "m64n32k16.f32.f16.f16", NAMES_16, HELD_16(c, 0), "%16", "%17", "1, 1, 0, 0")
 MULTIPLY(multiply_half, 32, "m64n64k16.f32.f16.f16", NAMES_32, HELD_32(c), "%32", "%33", "1, 1, 0, 0")
 MULTIPLY(multiply_half, 64, "m64n128k16.f32.f16.f16", NAMES_64, HELD_64(c), "%64", "%65", "1, 1, 0, 0")
+MULTIPLY(multiply_half, 128, "m64n256k16.f32.f16.f16", NAMES_128, HELD_128(c), "%128", "%129", "1, 1, 0, 0")
 
 #endif

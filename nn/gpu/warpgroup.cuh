@@ -3,11 +3,12 @@
 // go on with something else while that runs. Factors, tile and MATH are those of tile.cuh; MATH is 1 or 2 here, and four
 // neighbours are always one load.
 //
-// Set before compiling:  BM rows, 64 for each warpgroup;  BN columns, 32, 64 or 128;  WARPS_M = BM / 16, WARPS_N = 1.
+// Set before compiling:  BM rows, 64 for each warpgroup;  BN columns, 32, 64, 128 or 256;  WARPS_M = BM / 16, WARPS_N = 1.
 //
-// Operations: 2 BM BN DEPTH a step. Through shared memory pass, in bytes a step: 128 (BM + BN) stored, and (64 + BN) 128 read by
-// each warpgroup. With 128 x 128 that is 80 KiB, or 640 cycles of 128 bytes; the products take 512. So shared memory ends at 0.8
-// of the tensor cores' rate, and two blocks on a processor keep it busy: one's products run while the other stores.
+// Operations: 2 BM BN DEPTH a step. What ends the speed is the way through the processor's own memory, 128 bytes a cycle: all
+// that is fetched passes it once on its way to registers and once when it is stored, 128 (BM + BN) bytes each, and each
+// warpgroup reads 128 (64 + BN). With 128 x 128 that is 896 cycles a step, of which the products take 512; with 128 x 256 it is
+// 1,408 of 1,024. Of the smaller tiles two blocks are on a processor: one's products run while the other stores.
 //
 // Three buffers, one barrier a step, and in step s:
 //     products of buffer s                     begun, not waited for

@@ -105,11 +105,11 @@ def test_every_tile_is_tried_and_what_is_chosen_told(emulated, monkeypatch, caps
     options = SimpleNamespace(
         precisions=["tf32"], ways=["warpgroup"], preset="c8", batch=1, json=tmp_path / "tune.json"
     )
-    before = conv.choose, conv.cut
+    before = conv.arrange
     assert gpu_layers.tune(options) == 0
-    assert (conv.choose, conv.cut) == before
+    assert conv.arrange is before
     said = capsys.readouterr().out.splitlines()
     passes = [n for n in gpu_layers.passes_of("c8", 1) if "Conv2d" in n]
     assert len([line for line in said if line.startswith("tf32 warpgroup")]) == len(passes)
     assert any("now 1.0000 ms 128 x" in line and "parts; best 1.0000 ms" in line for line in said)
-    assert len(json.loads((tmp_path / "tune.json").read_text())["results"][0]) == 4 + 3 * 2
+    assert len(json.loads((tmp_path / "tune.json").read_text())["results"][0]) == 4 + 4 * 2

@@ -92,7 +92,7 @@ def test_no_number_depends_on_the_order_of_threads(emulated, spec, precision):
 
 TILES = [(p, "implicit", t) for p in modes.PRECISIONS for t in ("LARGE", "TALL")]
 TILES += [("tf32", "pipelined", "LARGE"), ("tf32", "pipelined", "TALL")]
-TILES += [(p, "warpgroup", t) for p in ("tf32", "fp16") for t in ("WIDE", "HALF", "SLIM")]
+TILES += [(p, "warpgroup", t) for p in ("tf32", "fp16") for t in ("VAST", "WIDE", "HALF", "SLIM")]
 
 
 @pytest.mark.parametrize("parts", [1, 3])
@@ -100,13 +100,14 @@ TILES += [(p, "warpgroup", t) for p in ("tf32", "fp16") for t in ("WIDE", "HALF"
 def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision, way, parts):
     """Whole tiles and cut ones, shorter and longer than a step of the sum, by the tile that is chosen elsewhere; in one
     sum and in several, the last of which may be empty; threads and blocks in either order."""
-    monkeypatch.setattr(conv, "choose", lambda *_, **__: getattr(plan, tile))
-    monkeypatch.setattr(
-        conv, "cut", lambda depth, _, __, step: (parts, -(-depth // (parts * step)) * step)
-    )
+
+    def arrange(rows, columns, depth, *, step, **_):
+        return plan.Arrangement(getattr(plan, tile), parts, -(-depth // (parts * step)) * step)
+
+    monkeypatch.setattr(conv, "arrange", arrange)
     step = 8 if precision == "fp16" and way == "warpgroup" else 4
     for c, k, kernel, size, stride in (
-        (step, 136, 3, 8, 1), (24, 8, 5, 15, 2), (step, step, 1, 12, 1), (16, 40, (3, 2), 9, (2, 3)),
+        (step, 136, 3, 8, 1), (24, 8, 5, 15, 2), (step, step, 1, 12, 1), (16, 40, (3, 2), 9, (2, 3)), (64, 32, 3, 5, 1),
     ):  # fmt: skip
         options = {"in_channels": c, "out_channels": k, "kernel_size": kernel, "stride": stride}
         sample = Sample(options | {"padding": (1, 0, 2, 1)}, (2, size, size + 1, c))
