@@ -483,7 +483,9 @@ def weights(
     share = -(-units // max(1, min(units, PARTS, PARTIAL_NUMBERS // (products * rows * k))))
     parts = -(-units // share)
     columns = -(-k // FLOATS // -(-PARTS // parts)) * FLOATS
-    block = max(1, min(fours, D_NUMBERS // (points * strip * FLOATS)))
+    # By the widest vectors there are, on all machines: so many products are summed before they are added to the rest,
+    # and longer sums round more.
+    block = max(1, min(fours, D_NUMBERS // (points * strip * 16)))
     over = rows + VECTOR_BYTES  # what tiles that hang over read
     spaces = [
         scratch(numbers, x.dtype)

@@ -18,7 +18,7 @@ from nn.gpu.device import Array
 from nn.gpu.ends import Finish, add_parts
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
-FEW, MANY = 4, 32  # channels
+FEW, MANY = 4, 16  # channels
 SHARE, MOST_BLOCKS = 64, 4096  # of places
 ROUND = 8  # numbers of a place in p: a multiple, so that they are whole loads
 
