@@ -33,6 +33,12 @@
 // is this with PIPELINED: for TF32 with whole channels, copies into shared memory run two steps ahead (tile.cuh). The fourth
 // is this with WARPGROUP: for TF32 and float16 with whole channels, on Hopper (warpgroup.cuh).
 
+// PASS: which of the three kernels is compiled; 0: all.
+
+#define ALL 0
+#define FORWARD 1
+#define DX 2
+#define DW 3
 #define THREADS (WARPS_M * WARPS_N * 32)
 
 struct alignas(16) Four {
@@ -367,6 +373,7 @@ struct Gradient {
 // So that each of so many threads keeps to 128 registers; but the sums of the largest tile alone are that many.
 #define BLOCKS_AT_ONCE (THREADS == 256 && BM * BN <= 128 * 128 ? 2 : 1)
 
+#if PASS == ALL || PASS == FORWARD
 // y; or, PARTED, room for (parts, N OH OW, K), each part unfinished.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE)
 conv_forward(const Source* x, const Source* w, const real* bias, real* y, int n, int h, int wide, int c, int oh, int ow,
@@ -383,6 +390,9 @@ conv_forward(const Source* x, const Source* w, const real* bias, real* y, int n,
   multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, from, min(from + share, depth));
 }
 
+#endif
+
+#if PASS == ALL || PASS == DX
 // dx; or, PARTED, room for (parts, N, H, W, C). Block z is the phase, and the part.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE)
 conv_dx(const Source* dy, const Source* w, real* dx, int n, int h, int wide, int c, int oh, int ow, int k, int kh, int kw,
@@ -402,6 +412,9 @@ conv_dx(const Source* dy, const Source* w, real* dx, int n, int h, int wide, int
   multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, from, min(from + share, depth));
 }
 
+#endif
+
+#if PASS == ALL || PASS == DW
 // to: dw itself with one part, which is added to; room for (parts, KH KW C, K) with more, which is written.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE)
 conv_dw(const Source* x, const Source* dy, real* to, int n, int h, int wide, int c, int oh, int ow, int k, int kh, int kw,
@@ -413,3 +426,5 @@ conv_dw(const Source* x, const Source* dy, real* to, int n, int h, int wide, int
   Gradient out = {to + (gridDim.z > 1 ? (long long)blockIdx.z * rows * k : 0), rows, k, gridDim.z == 1};
   multiply(a, b, out, blockIdx.x * BM, blockIdx.y * BN, from, last);
 }
+
+#endif

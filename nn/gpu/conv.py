@@ -16,6 +16,7 @@ from nn.gpu.plan import Tile, arrange
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 MATHS = {"fp32": 0, "tf32": 1, "fp16": 2}
+PASSES = {"conv_forward": 1, "conv_dx": 2, "conv_dw": 3}
 WORDS, STAGES, LINE = 16, 3, 32  # as in tile.cuh and warpgroup.cuh
 BLOCK = 32  # channels, where there are that many: a step of the sum in most precisions
 
@@ -272,6 +273,7 @@ def _launch(
         VEC_C=int(product.whole[0]),
         VEC_K=int(product.whole[1]),
         PAIRS=int(run % 2 == 0 and device.address(to) % (2 * to.itemsize) == 0),
+        PASS=PASSES[kernel],
         PARTED=int(parted),
         BLOCK=block,
         ONE_LINE=int(one_line),

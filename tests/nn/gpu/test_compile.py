@@ -37,6 +37,7 @@ def defines_of(tile, math="fp32", vec=1, real="float"):
         "VEC_K": 1,
         "real": real,
         "PAIRS": 1,
+        "PASS": 0,
         "PARTED": 0,
         "BLOCK": 32,
         "ONE_LINE": 0,

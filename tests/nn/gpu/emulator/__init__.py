@@ -330,7 +330,9 @@ def library(source: str, options: tuple[str, ...]) -> ctypes.CDLL:
                 f'extern "C" int launch_{kernel}(const unsigned* dims, void** args, const int* sizes, int count) '
                 f"{{ return emulator::launch({kernel}, dims, args, sizes, count); }}\n"
             )
-        defined = [option for option in options if option.startswith("-D")]  # the rest is NVIDIA's
+        # The rest is NVIDIA's; and of one pass alone, the others are compiled, too.
+        defined = [o for o in options if o.startswith("-D") and not o.startswith("-DPASS=")]
+        defined += ["-DPASS=0"]
         flags = ["-std=c++17", "-O2", "-fPIC", "-shared", "-w", "-x", "c++"]
         # Libraries share no variables; jumps between fibers are no error.
         flags += ["-fno-gnu-unique", "-U_FORTIFY_SOURCE"]
