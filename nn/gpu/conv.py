@@ -21,6 +21,10 @@ WORDS, STAGES, LINE = 16, 3, 32  # as in tile.cuh and warpgroup.cuh
 BLOCK = 32  # channels, where there are that many: a step of the sum in most precisions
 
 
+# Copies in float16 of what several products read, by the array's identity; with the array, so that it stays.
+Halves = dict[int, tuple[Array, Array]]
+
+
 @on_card
 def conv2d_forward(
     x: Array,
@@ -96,11 +100,12 @@ def run_backward(dy: Array, cache: Conv2dCache, dw: Array, need_dx: bool) -> Arr
         g, precision = narrow.spread(dy, cache), _precision(cache)
         narrow.weight_gradient(g, cache, dw, precision)
         return narrow.input_gradient(g, cache, precision) if need_dx else None
-    weight_gradient(dy, cache, dw)
-    return input_gradient(dy, cache) if need_dx else None
+    halves: Halves = {}
+    weight_gradient(dy, cache, dw, halves)
+    return input_gradient(dy, cache, halves) if need_dx else None
 
 
-def input_gradient(dy: Array, cache: Conv2dCache) -> Array:
+def input_gradient(dy: Array, cache: Conv2dCache, halves: Halves | None = None) -> Array:
     """dx (N, H, W, C)."""
     x, w, stride, padding, _ = cache
     sizes, dx = _sizes(cache), device.empty(x.shape, x.dtype)
@@ -113,7 +118,7 @@ def input_gradient(dy: Array, cache: Conv2dCache) -> Array:
     places = sizes.n * -(-sizes.h // stride[0]) * -(-sizes.w // stride[1])
     depth = -(-sizes.kh // stride[0]) * -(-sizes.kw // stride[1]) * sizes.k  # of the deepest phase
     product = _product(cache, places, sizes.c, depth, (dy, w), times=phases)
-    dy, w = product.sources(dy, w)
+    dy, w = product.sources(dy, w, halves=halves)
     to = dx if product.parts == 1 else device.empty((product.parts, *dx.shape), dx.dtype)
     args = (dy, w, to, *sizes, *stride, padding[0], padding[2], product.share)
     grid = (*product.grid[:2], phases * product.parts)
@@ -123,7 +128,7 @@ def input_gradient(dy: Array, cache: Conv2dCache) -> Array:
     return dx
 
 
-def weight_gradient(dy: Array, cache: Conv2dCache, dw: Array) -> None:
+def weight_gradient(dy: Array, cache: Conv2dCache, dw: Array, halves: Halves | None = None) -> None:
     """Adds to dw (KH, KW, C, K)."""
     x, _, stride, padding, _ = cache
     if modes.way() == "im2col":
@@ -141,7 +146,7 @@ def weight_gradient(dy: Array, cache: Conv2dCache, dw: Array) -> None:
     sizes = _sizes(cache)
     rows = sizes.taps * sizes.c
     product = _product(cache, rows, sizes.k, sizes.places, (x, dy))
-    x, dy = product.sources(x, dy)
+    x, dy = product.sources(x, dy, halves=halves)
     to = dw if product.parts == 1 else device.empty((product.parts, rows, sizes.k), dw.dtype)
     args = (x, dy, to, *sizes, *stride, padding[0], padding[2], product.share)
     one_line = sizes.ow % (4 * product.pack) == 0
@@ -202,15 +207,20 @@ class Product(NamedTuple):
         """Numbers in a word of shared memory."""
         return 2 if self.math == MATHS["fp16"] else 1
 
-    def sources(self, *arrays: Array) -> tuple[Array, ...]:
+    def sources(self, *arrays: Array, halves: Halves | None = None) -> tuple[Array, ...]:
         """The factors as the kernel reads them: in float16 for products of float16 by warpgroups."""
-        return tuple(map(halved, arrays)) if self.warpgroup and self.pack == 2 else arrays
+        if not (self.warpgroup and self.pack == 2):
+            return arrays
+        return tuple(halved(array, {} if halves is None else halves) for array in arrays)
 
 
-def halved(x: Array) -> Array:
-    """A copy in float16; ``x`` has a multiple of 4 numbers."""
+def halved(x: Array, halves: Halves) -> Array:
+    """A copy in float16, which ``halves`` may have already; ``x`` has a multiple of 4 numbers."""
+    if id(x) in halves:
+        return halves[id(x)][1]
     to = device.empty(x.shape, "float16")
     device.each("halves.cu", "halve", x.size // 4, (x, to))
+    halves[id(x)] = x, to
     return to
 
 

@@ -5,6 +5,7 @@ of.
 import ctypes
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 
 from nn.gpu import device
 from nn.gpu.device import Card
+from tests.nn.gpu.nvrtc import nvrtc
+from tests.nn.gpu.test_compiler import Library
 
 
 class Array:
@@ -164,3 +167,87 @@ def test_a_recording_warms_up_captures_and_waits_for_what_was_written():
     assert said == [
         "current record", "own wait_event", "launch own", "own record", "current wait_event",
     ]  # fmt: skip
+
+
+class Driver:
+    """As much of CuPy as compiles and launches: files that it was told to break do not load."""
+
+    class CUDADriverError(RuntimeError):
+        pass
+
+    def __init__(self, broken=0):
+        self.broken, self.loaded, self.launched = broken, [], []
+        self.cuda = SimpleNamespace(driver=SimpleNamespace(CUDADriverError=self.CUDADriverError))
+
+    def RawModule(self, *, path):
+        self.loaded.append(path)
+
+        def get_function(name):
+            assert Path(path).read_bytes().startswith(b"\x7fELF")
+            if self.broken:
+                self.broken -= 1
+                raise self.CUDADriverError("CUDA_ERROR_INVALID_IMAGE")
+            return Kernel(self.launched, name)
+
+        return SimpleNamespace(get_function=get_function)
+
+
+class Kernel:
+    max_dynamic_shared_size_bytes = 48 * 2**10
+
+    def __init__(self, launched, name):
+        self.launched, self.name = launched, name
+
+    def __call__(self, grid, block, args, *, shared_mem):
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        self.launched.append((self.name, grid, block, args, shared_mem))
+
+
+@pytest.fixture
+def launcher(monkeypatch, tmp_path):
+    """launcher(broken) is a Card of Hopper's that launches nothing, with NVIDIA's compiler behind it."""
+    if nvrtc() is None:
+        pytest.skip("nvidia-cuda-nvrtc-cu12 is not installed: pip install 'latentface[dev]'")
+    monkeypatch.setenv("LATENTFACE_KERNELS", str(tmp_path))
+    library = Library()
+    libs = ModuleType("cupy_backends.cuda.libs")
+    libs.nvrtc = library
+    for name in ("cupy_backends", "cupy_backends.cuda"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", libs)
+
+    def make(broken=0):
+        card = Card.__new__(Card)
+        card.cupy, card.capability = Driver(broken), (9, 0)
+        card._modules, card._kernels, card.library = {}, {}, library
+        return card
+
+    return make
+
+
+def test_a_kernel_is_compiled_and_loaded_once(launcher):
+    card = launcher()
+    for size in (1, 2):
+        card.launch("halves.cu", "halve", (size, 1, 1), 64, [size], ("-Dreal=float",), 0)
+    assert card.library.compilations == len(card.cupy.loaded) == 1
+    assert card.cupy.launched == [
+        ("halve", (1, 1, 1), (64, 1, 1), (1,), 0), ("halve", (2, 1, 1), (64, 1, 1), (2,), 0),
+    ]  # fmt: skip
+    again = launcher()  # another process finds what the first one kept
+    again.launch("halves.cu", "halve", (1, 1, 1), 64, [1], ("-Dreal=float",), 0)
+    assert card.library.compilations == 1
+
+
+def test_more_shared_memory_than_is_given_freely_is_asked_for(launcher):
+    card = launcher()
+    card.launch("halves.cu", "halve", (1, 1, 1), 64, [1], ("-Dreal=float",), 147 * 2**10)
+    assert card.cupy.launched[0][-1] == 147 * 2**10
+
+
+def test_a_kept_file_that_does_not_load_is_compiled_anew(launcher):
+    card = launcher(broken=1)
+    card.launch("halves.cu", "halve", (1, 1, 1), 64, [1], ("-Dreal=float",), 0)
+    assert card.library.compilations == 2
+    assert len(card.cupy.launched) == 1
+    with pytest.raises(Driver.CUDADriverError):
+        launcher(broken=2).launch("halves.cu", "halve", (1, 1, 1), 64, [1], ("-Dreal=float",), 0)
