@@ -15,6 +15,7 @@ from swap.data import Augmentation, Batches, ColourMatch, FaceSet
 from swap.data.card import CardBatches, softened
 from swap.match import CodeMatch
 from swap.model import SIDES, Preset, SwapModel
+from tests.nn.gpu.emulator import Emulator
 
 SMALL = Preset("small", 4, 8, "tests")
 STRONG = Augmentation(brightness=0.2, contrast=0.3, gain=0.1)
@@ -65,20 +66,22 @@ def at(returns, number):
     return returns[number] if isinstance(returns, list) else returns
 
 
-def trained(sets, backend, steps, *, match=False, returns=None, weight=None, precision="fp32"):
+def trained(
+    sets, backend, steps, *, match=False, returns=None, weight=None, precision="fp32", way="implicit", preset=SMALL
+):  # fmt: skip
     """Losses (steps, 2) and the weights after so many steps."""
     batches = Batches(*sets, 1, 3)
-    model = SwapModel(SMALL, seed=2, init="he", last_gain=0.2)
+    model = SwapModel(preset, seed=2, init="he", last_gain=0.2)
     arena = nn.Arena(model.named_parameters())
     adam = nn.Adam(arena, 1e-3)
-    code = CodeMatch(SIDES, SMALL.code, model.encoder["code"].ops) if match else None
+    code = CodeMatch(SIDES, preset.code, model.encoder["code"].ops) if match else None
     losses = []
     if backend == "gpu":
         adam.to("gpu")
         model.to("gpu")
         if code:
             code.to("gpu")
-        with modes.using(precision=precision):
+        with modes.using(precision=precision, way=way):
             step = CardStep(model, adam, batches, weight, match=code, match_strength=0.01)
             for number in range(steps):
                 found, good = step.step(step.draw(number), 1e-3 / (number + 1), at(returns, number))
@@ -117,6 +120,22 @@ def test_recorded_steps_are_those_of_the_cpu(card, sets, rng):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
     assert np.abs(weights - expected).max() < 2e-4
     assert step.optimizer.steps == 4
+
+
+@pytest.mark.parametrize("way", ["implicit", "warpgroup", "im2col"])
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_steps_with_tensor_cores_are_those_of_the_cpu_but_for_rounding(card, sets, precision, way):
+    """With as many channels as it takes for the ways to differ, few going in and out."""
+    options = {"preset": Preset("more", 16, 32, "tests"), "match": True, "returns": np.array([1])}
+    ours, weights, _ = trained(sets, "gpu", 2, precision=precision, way=way, **options)
+    theirs, expected, _ = trained(sets, "cpu", 2, **options)
+    np.testing.assert_allclose(ours, theirs, rtol=2e-3)
+    assert np.abs(weights - expected).mean() < 1e-4  # Adam turns the sign of what is nearly 0
+    if isinstance(card, Emulator):
+        made = {(k, "-DWARPGROUP=1" in options) for _, k, options in card.launched}
+        wide = {("conv_forward", True), ("conv_dx", True), ("conv_dw", True)}
+        assert (wide <= made) == (way == "warpgroup")
+        assert (("patches", False) in made) == (way != "im2col")
 
 
 def test_steps_with_round_trips_and_matched_codes_are_those_of_the_cpu(card, sets):
