@@ -1,7 +1,7 @@
 """What the benches of the GPU share; they are ``bench step`` and ``bench layers`` with --backend gpu.
 
     python -m bench step --backend gpu [--presets lite original] [--batch 64] [--precisions fp32 tf32 fp16]
-                         [--ways implicit warpgroup] [--vs torch]                        bench/gpu_step.py
+                         [--ways implicit warpgroup copied] [--vs torch]                        bench/gpu_step.py
     python -m bench layers --backend gpu [--preset original] [--batch 64] [--precisions ...] [--ways ...]
                          [--vs torch] [--tune]                                           bench/gpu_layers.py
 
@@ -31,8 +31,8 @@ from bench.arguments import count, file_to_write
 from bench.rivals import has_torch
 
 PRECISIONS = ("fp32", "tf32", "fp16")
-WAYS = ("implicit", "pipelined", "warpgroup", "im2col")
-TRIED = ("implicit", "warpgroup")  # where no others are named
+WAYS = ("implicit", "pipelined", "warpgroup", "copied", "im2col")
+TRIED = ("implicit", "warpgroup", "copied")  # where no others are named
 RIVALS = ("torch eager", "torch compile", "torch graphs")
 WARM, RUNS = 5, 20
 RESULTS = Path(__file__).parent / "results"
@@ -78,8 +78,8 @@ def missing(vs: str | None) -> bool:
 
 
 def ways_of(precision: str, ways: list[str]) -> list[str]:
-    """Those of the ways that differ in a precision: two of them are for some precisions alone."""
-    alone = {"pipelined": ("tf32",), "warpgroup": ("tf32", "fp16")}
+    """Those of the ways that differ in a precision: some are for some precisions alone."""
+    alone = {"pipelined": ("tf32",), "warpgroup": ("tf32", "fp16"), "copied": ("tf32", "fp16")}
     return [way for way in ways if precision in alone.get(way, PRECISIONS)]
 
 

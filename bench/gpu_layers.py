@@ -316,7 +316,7 @@ def plans(way: str) -> Any:
     from nn.gpu import plan
 
     tiles = (plan.VAST, plan.WIDE, plan.HALF, plan.SLIM)
-    if way != "warpgroup":
+    if way not in ("warpgroup", "copied"):
         tiles = (plan.LARGE, plan.SMALL, plan.TALL)
     for tile in tiles:
         for parts in PARTS:

@@ -31,7 +31,8 @@
 //
 // Versions. The first, im2col.cu, writes the matrix of patches and leaves the product to cuBLAS. The second is this. The third
 // is this with PIPELINED: for TF32 with whole channels, copies into shared memory run two steps ahead (tile.cuh). The fourth
-// is this with WARPGROUP: for TF32 and float16 with whole channels, on Hopper (warpgroup.cuh).
+// is this with WARPGROUP: for TF32 and float16 with whole channels, on Hopper (warpgroup.cuh). The fifth is that with COPIED:
+// forward and dx from factors that were rounded beforehand, copied past all registers; of forward, w as (K, KH KW C).
 
 // PASS: which of the three kernels is compiled; 0: all.
 
@@ -48,7 +49,7 @@ struct alignas(2 * sizeof(real)) Two {
   real x, y;
 };
 
-// What x, w and dy are made of: for products of float16 by warpgroups, float16 already (halves.cu).
+// What x, w and dy are made of: for products of float16 by warpgroups, float16 already (factors.cu).
 #if WARPGROUP && MATH == 2
 typedef unsigned short Source;
 #else
@@ -190,6 +191,27 @@ struct Kernel : Lines<VEC> {
     taps.split(d, u, v, channel);
     return {this->m + ((long long)(u * v_taps + v) * c + channel) * this->size, this->last - d};
   }
+};
+
+// The kernel, turned: w (K, U V C). Rows: K. Depth: (u, v, c).
+struct Across {
+  static constexpr bool by_rows = true;
+  const Source* w;
+  int k, v_taps, c, depth;
+  Taps taps;
+  typedef int Row;
+  typedef int At;  // where a row has it, or -1
+
+  __device__ Row row(int r) const { return r < k ? r : -1; }
+  __device__ At at(int d) const {
+    if (d >= depth) return -1;
+    int u, v, channel;
+    taps.split(d, u, v, channel);
+    return (u * v_taps + v) * c + channel;
+  }
+  __device__ bool there(Row r, At at) const { return r >= 0 && at >= 0; }
+  __device__ const Source* where(Row r, At at) const { return w + (long long)r * depth + at; }
+  __device__ const Source* some() const { return w; }
 };
 
 // The kernel of the way back. Rows: channels c of C. Depth: (u, v, k) of (U, V, K). The number is
@@ -380,7 +402,11 @@ conv_forward(const Source* x, const Source* w, const real* bias, real* y, int n,
                     int k, int kh, int kw, int sh, int sw, int top, int left, int share, real slope, int r) {
   int rows = n * oh * ow, depth = kh * kw * c;
   Patches<VEC_C> a = {x, h, wide, c, oh, ow, sh, -top, 1, sw, -left, 1, rows, depth, Taps(c, kh, kw)};
+#if COPIED
+  Across b = {w, k, kw, c, depth, Taps(c, kh, kw)};
+#else
   Kernel<VEC_K> b(w, k, kh, kw, c);
+#endif
 #if PARTED
   Gradient out = {y + (long long)blockIdx.z * rows * k, rows, k, false};
 #else

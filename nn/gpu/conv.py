@@ -12,17 +12,14 @@ from typing import Any, NamedTuple
 from nn.gpu import device, im2col, modes, narrow
 from nn.gpu.device import Array, on_card
 from nn.gpu.ends import Finish, add_column_sums, add_parts, add_up, finish_parts
-from nn.gpu.plan import Tile, arrange
+from nn.gpu.factors import Factors
+from nn.gpu.plan import WIDE, Tile, arrange
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
 MATHS = {"fp32": 0, "tf32": 1, "fp16": 2}
 PASSES = {"conv_forward": 1, "conv_dx": 2, "conv_dw": 3}
 WORDS, STAGES, LINE = 16, 3, 32  # as in tile.cuh and warpgroup.cuh
 BLOCK = 32  # channels, where there are that many: a step of the sum in most precisions
-
-
-# Copies in float16 of what several products read, by the array's identity; with the array, so that it stays.
-Halves = dict[int, tuple[Array, Array]]
 
 
 @on_card
@@ -79,7 +76,9 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: Array) -> None:
         run_forward(narrow.patches(cache), finish, y)
         return
     product = _product(cache, sizes.places, sizes.k, sizes.taps * sizes.c, (x, w))
-    x, w = product.sources(x, w)
+    factors = Factors()
+    w = factors.turned(w, product.kind) if product.copied else factors.read(w, product.kind)
+    x = factors.read(x, product.kind)
     to, ends = y, finish
     if product.parts > 1:
         to, ends = device.empty((product.parts, *y.shape), y.dtype), Finish(None)
@@ -100,12 +99,12 @@ def run_backward(dy: Array, cache: Conv2dCache, dw: Array, need_dx: bool) -> Arr
         g, precision = narrow.spread(dy, cache), _precision(cache)
         narrow.weight_gradient(g, cache, dw, precision)
         return narrow.input_gradient(g, cache, precision) if need_dx else None
-    halves: Halves = {}
-    weight_gradient(dy, cache, dw, halves)
-    return input_gradient(dy, cache, halves) if need_dx else None
+    factors = Factors()
+    weight_gradient(dy, cache, dw, factors)
+    return input_gradient(dy, cache, factors) if need_dx else None
 
 
-def input_gradient(dy: Array, cache: Conv2dCache, halves: Halves | None = None) -> Array:
+def input_gradient(dy: Array, cache: Conv2dCache, factors: Factors | None = None) -> Array:
     """dx (N, H, W, C)."""
     x, w, stride, padding, _ = cache
     sizes, dx = _sizes(cache), device.empty(x.shape, x.dtype)
@@ -118,7 +117,8 @@ def input_gradient(dy: Array, cache: Conv2dCache, halves: Halves | None = None) 
     places = sizes.n * -(-sizes.h // stride[0]) * -(-sizes.w // stride[1])
     depth = -(-sizes.kh // stride[0]) * -(-sizes.kw // stride[1]) * sizes.k  # of the deepest phase
     product = _product(cache, places, sizes.c, depth, (dy, w), times=phases)
-    dy, w = product.sources(dy, w, halves=halves)
+    factors = factors or Factors()
+    dy, w = (factors.read(array, product.kind) for array in (dy, w))
     to = dx if product.parts == 1 else device.empty((product.parts, *dx.shape), dx.dtype)
     args = (dy, w, to, *sizes, *stride, padding[0], padding[2], product.share)
     grid = (*product.grid[:2], phases * product.parts)
@@ -128,7 +128,9 @@ def input_gradient(dy: Array, cache: Conv2dCache, halves: Halves | None = None) 
     return dx
 
 
-def weight_gradient(dy: Array, cache: Conv2dCache, dw: Array, halves: Halves | None = None) -> None:
+def weight_gradient(
+    dy: Array, cache: Conv2dCache, dw: Array, factors: Factors | None = None
+) -> None:
     """Adds to dw (KH, KW, C, K)."""
     x, _, stride, padding, _ = cache
     if modes.way() == "im2col":
@@ -145,8 +147,9 @@ def weight_gradient(dy: Array, cache: Conv2dCache, dw: Array, halves: Halves | N
         return
     sizes = _sizes(cache)
     rows = sizes.taps * sizes.c
-    product = _product(cache, rows, sizes.k, sizes.places, (x, dy))
-    x, dy = product.sources(x, dy, halves=halves)
+    product = _product(cache, rows, sizes.k, sizes.places, (x, dy), turns=True)
+    factors = factors or Factors()
+    x, dy = (factors.read(array, product.kind) for array in (x, dy))
     to = dw if product.parts == 1 else device.empty((product.parts, rows, sizes.k), dw.dtype)
     args = (x, dy, to, *sizes, *stride, padding[0], padding[2], product.share)
     one_line = sizes.ow % (4 * product.pack) == 0
@@ -197,6 +200,8 @@ class Product(NamedTuple):
     whole: tuple[bool, bool]  # whether four channels of x, and of y, are one load
     pipelined: bool
     warpgroup: bool
+    copied: bool
+    kind: str  # of its factors (factors.py)
 
     @property
     def parts(self) -> int:
@@ -207,22 +212,6 @@ class Product(NamedTuple):
         """Numbers in a word of shared memory."""
         return 2 if self.math == MATHS["fp16"] else 1
 
-    def sources(self, *arrays: Array, halves: Halves | None = None) -> tuple[Array, ...]:
-        """The factors as the kernel reads them: in float16 for products of float16 by warpgroups."""
-        if not (self.warpgroup and self.pack == 2):
-            return arrays
-        return tuple(halved(array, {} if halves is None else halves) for array in arrays)
-
-
-def halved(x: Array, halves: Halves) -> Array:
-    """A copy in float16, which ``halves`` may have already; ``x`` has a multiple of 4 numbers."""
-    if id(x) in halves:
-        return halves[id(x)][1]
-    to = device.empty(x.shape, "float16")
-    device.each("halves.cu", "halve", x.size // 4, (x, to))
-    halves[id(x)] = x, to
-    return to
-
 
 def _product(
     cache: Conv2dCache,
@@ -230,22 +219,31 @@ def _product(
     columns: int,
     depth: int,
     read: tuple[Array, Array],
+    *,
     times: int = 1,
+    turns: bool = False,
 ) -> Product:
-    """The product (rows, depth) (depth, columns) of a pass that reads these arrays; times: how many of it there are."""
+    """The product (rows, depth) (depth, columns) of a pass that reads these arrays; times: how many of it there are.
+
+    turns: neighbours in memory are neighbours along rows or columns, not along the sum, as in the weight gradient.
+    """
     c, k = cache.w.shape[2:]
     aligned, dtype = device.aligned(*read), cache.x.dtype
     whole = (c % 4 == 0 and aligned, k % 4 == 0 and aligned)
     math = MATHS[_precision(cache)]
     cores = math != MATHS["fp32"] and all(whole)
     eights = c % 8 == k % 8 == 0 or math != MATHS["fp16"]  # 16 bytes of float16
-    warpgroup = modes.way() == "warpgroup" and cores and eights and device.has_warpgroups()
+    hopper = modes.way() in ("warpgroup", "copied")
+    warpgroup = hopper and cores and eights and device.has_warpgroups()
+    copied = modes.way() == "copied" and warpgroup and not turns
+    kind = "half" if warpgroup and math == MATHS["fp16"] else "tf32" if copied else ""
     step = (LINE if warpgroup else WORDS) * (2 if math == MATHS["fp16"] else 1)
     how = {"step": step, "dtype": dtype, "times": times, "warpgroup": warpgroup}
     tile, parts, share = arrange(rows, columns, depth, **how)
     pipelined = modes.way() == "pipelined" and cores and math == MATHS["tf32"]
     grid = (*tile.grid(rows, columns), parts)
-    return Product(tile, grid, share, device.real(dtype), math, whole, pipelined, warpgroup)
+    real = device.real(dtype)
+    return Product(tile, grid, share, real, math, whole, pipelined, warpgroup, copied, kind)
 
 
 def _precision(cache: Conv2dCache) -> str:
@@ -289,6 +287,7 @@ def _launch(
         ONE_LINE=int(one_line),
         PIPELINED=int(product.pipelined),
         WARPGROUP=int(product.warpgroup),
+        COPIED=int(product.copied),
     )
 
 
@@ -301,7 +300,8 @@ def _room(kernel: str, product: Product) -> int:
     """Bytes of shared memory that the launch has to name: STAGES pieces of both factors, as they lie there."""
     tile = product.tile
     if product.warpgroup:
-        return 4 * STAGES * LINE * (tile.rows + tile.columns)
+        more = product.copied and tile.rows * tile.columns > WIDE.rows * WIDE.columns
+        return 4 * (STAGES + more) * LINE * (tile.rows + tile.columns)
     if not product.pipelined:
         return 0
     by_rows = {"conv_forward": (True, False), "conv_dx": (True, True), "conv_dw": (False, False)}

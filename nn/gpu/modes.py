@@ -11,6 +11,7 @@ Arrays stay float32 in each; float64 arrays are multiplied in float64, whatever 
     implicit   patches are gathered inside the product (conv.cu)
     pipelined  the same; for TF32 with whole channels, copied into shared memory two steps ahead (tile.cuh)
     warpgroup  the same; for TF32 and float16 with whole channels, by Hopper's instructions (warpgroup.cuh)
+    copied     that; y and dx from factors that were rounded beforehand, and pass no register on their way
     im2col     a matrix of patches is written, and cuBLAS multiplies it (im2col.cu)
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PRECISIONS = ("fp32", "tf32", "fp16")
-WAYS = ("implicit", "pipelined", "warpgroup", "im2col")
+WAYS = ("implicit", "pipelined", "warpgroup", "copied", "im2col")
 _now = {"precision": "fp32", "way": "implicit"}
 
 

@@ -43,6 +43,13 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, bool ther
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
 }
 
+// The same by way of the nearest cache, for what is read again soon.
+__device__ __forceinline__ void copy_near(void* to, const void* from, bool there) {
+  unsigned at = (unsigned)__cvta_generic_to_shared(to);
+  int bytes = there ? 16 : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
+}
+
 __device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 template <int N>

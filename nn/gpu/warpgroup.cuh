@@ -16,6 +16,10 @@
 //     s + 2 from memory -> registers           arrives during the next step
 //     products of s - 1                        waited for: their buffer is the next to be written
 //
+// COPIED, for factors whose rows lie along the sum, and which were rounded beforehand (factors.cu): they are copied straight into
+// shared memory, one or two steps ahead (AHEAD), past all registers, and so pass it once instead of twice; and a barrier
+// stands before the products of a step instead of behind them.
+//
 // In shared memory a row is 128 bytes of the sum: 32 numbers of TF32, or 64 of float16, in 8 chunks of 16 bytes. Chunk j of row
 // r lies at chunk j ^ (r % 8) ("128-byte swizzle"), so that eight rows of one chunk, and eight chunks of one row, meet all
 // 32 banks. Factors whose rows are neighbours in memory (by_rows false) are turned in registers: a thread fetches four rows of
@@ -25,7 +29,12 @@
 #define LINE 32  // words of a row in shared memory
 #define PACK (MATH == 2 ? 2 : 1)  // numbers of the sum in a word
 #define DEPTH (LINE * PACK)
+#if COPIED
+#define STAGES (BM * BN > 128 * 128 ? 4 : 3)
+#define AHEAD (STAGES - 2)  // steps
+#else
 #define STAGES 3
+#endif
 
 struct alignas(16) Chunk {
   word v[4];
@@ -34,6 +43,38 @@ struct alignas(16) Chunk {
 struct alignas(16 / PACK) Neighbours {
   word v[4 / PACK];
 };
+
+// Chunk j of row r.
+__device__ __forceinline__ Chunk* place(word* to, int r, int j) { return (Chunk*)(to + r * LINE + (j ^ r % 8) * 4); }
+
+#if COPIED
+
+template <class Factor, int SIZE>
+struct Loader {
+  static constexpr int ROOM = SIZE * LINE;
+  static constexpr int EACH = SIZE * 8 / THREADS;  // chunks a thread
+
+  const Factor factor;
+  typename Factor::Row rows[EACH];
+
+  __device__ static int row(int i) { return threadIdx.x / 8 + i * (THREADS / 8); }
+
+  __device__ Loader(const Factor& f, int start) : factor(f) {
+#pragma unroll
+    for (int i = 0; i < EACH; i++) rows[i] = factor.row(start + row(i));
+  }
+  __device__ void bring(word* to, int depth) const {
+    int chunk = threadIdx.x % 8;
+    typename Factor::At at = factor.at(depth + 4 * PACK * chunk);
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+      bool there = factor.there(rows[i], at);
+      copy_near(place(to, row(i), chunk), there ? factor.where(rows[i], at) : factor.some(), there);
+    }
+  }
+};
+
+#else
 
 template <class Factor, int SIZE>
 struct Loader {
@@ -95,7 +136,7 @@ struct Loader {
 #pragma unroll
     for (int i = 0; i < 4; i++) chunk.v[i] = tf32(__uint_as_float(chunk.v[i]));
 #endif
-    *(Chunk*)(to + r * LINE + (j ^ r % 8) * 4) = chunk;
+    *place(to, r, j) = chunk;
   }
   // Row e of four, at the depths of a chunk.
   __device__ static Chunk turned(const Load (&held)[LOADS], int e) {
@@ -112,6 +153,8 @@ struct Loader {
   }
 };
 
+#endif
+
 // The tile at (row, column): the sum over the depths from .. to - 1 goes to `out`.
 template <class FactorA, class FactorB, class Out>
 __device__ void multiply(const FactorA& fa, const FactorB& fb, Out& out, int row, int column, int from, int to) {
@@ -125,16 +168,28 @@ __device__ void multiply(const FactorA& fa, const FactorB& fb, Out& out, int row
 #pragma unroll
   for (int i = 0; i < BN / 2; i++) sums[i] = 0;
   int steps = max(1, (to - from + DEPTH - 1) / DEPTH);  // an empty sum is a step of zeros
+#if COPIED
+#pragma unroll
+  for (int s = 0; s < AHEAD; s++) {
+    if (s < steps) left.bring(a + s * A::ROOM, from + s * DEPTH), right.bring(b + s * B::ROOM, from + s * DEPTH);
+    copy_commit();  // a group for each step, empty ones too, so that they can be counted
+  }
+#else
   left.fetch(from), right.fetch(from);
   left.store(a), right.store(b);
   if (steps > 1) left.fetch(from + DEPTH), right.fetch(from + DEPTH);
   stored_for_products();
   __syncthreads();
+#endif
   // In units of 16 bytes: a row is 8, a warpgroup's part of the left factor 64 rows.
   unsigned lefts = matrix(a) + threadIdx.x / 128 * (64 * 8), rights = matrix(b);
   int now = 0, step = 0;
   do {
-    int next = now + 1 < STAGES ? now + 1 : 0;
+#if COPIED
+    copy_wait<AHEAD - 1>();
+    stored_for_products();
+    __syncthreads();  // the step has arrived for all, and the products before the last are done for all
+#endif
     products_begin();
 #pragma unroll
     for (int k = 0; k < 4; k++) {  // 32 bytes of each row
@@ -145,12 +200,21 @@ __device__ void multiply(const FactorA& fa, const FactorB& fb, Out& out, int row
 #endif
     }
     products_commit();
+#if COPIED
+    int next = step + AHEAD, free = now >= 2 ? now - 2 : now + STAGES - 2;
+    if (next < steps) left.bring(a + free * A::ROOM, from + next * DEPTH), right.bring(b + free * B::ROOM, from + next * DEPTH);
+    copy_commit();
+    products_wait<1>();
+    now = now + 1 < STAGES ? now + 1 : 0;
+#else
+    int next = now + 1 < STAGES ? now + 1 : 0;
     if (step + 1 < steps) left.store(a + next * A::ROOM), right.store(b + next * B::ROOM);
     if (step + 2 < steps) left.fetch(from + (step + 2) * DEPTH), right.fetch(from + (step + 2) * DEPTH);
     products_wait<1>();
     stored_for_products();
     __syncthreads();
     now = next;
+#endif
   } while (++step < steps);
   products_wait<0>();
   // Of the 64 rows of its warpgroup warp w has 16 w .. 16 w + 15, in the places of ptx.cuh.

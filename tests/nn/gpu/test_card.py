@@ -228,26 +228,26 @@ def launcher(monkeypatch, tmp_path):
 def test_a_kernel_is_compiled_and_loaded_once(launcher):
     card = launcher()
     for size in (1, 2):
-        card.launch("halves.cu", "halve", (size, 1, 1), 64, [size], ("-Dreal=float",), 0)
+        card.launch("factors.cu", "halve", (size, 1, 1), 64, [size], ("-DFLOAT16=1",), 0)
     assert card.library.compilations == len(card.cupy.loaded) == 1
     assert card.cupy.launched == [
         ("halve", (1, 1, 1), (64, 1, 1), (1,), 0), ("halve", (2, 1, 1), (64, 1, 1), (2,), 0),
     ]  # fmt: skip
     again = launcher()  # another process finds what the first one kept
-    again.launch("halves.cu", "halve", (1, 1, 1), 64, [1], ("-Dreal=float",), 0)
+    again.launch("factors.cu", "halve", (1, 1, 1), 64, [1], ("-DFLOAT16=1",), 0)
     assert card.library.compilations == 1
 
 
 def test_more_shared_memory_than_is_given_freely_is_asked_for(launcher):
     card = launcher()
-    card.launch("halves.cu", "halve", (1, 1, 1), 64, [1], ("-Dreal=float",), 147 * 2**10)
+    card.launch("factors.cu", "halve", (1, 1, 1), 64, [1], ("-DFLOAT16=1",), 147 * 2**10)
     assert card.cupy.launched[0][-1] == 147 * 2**10
 
 
 def test_a_kept_file_that_does_not_load_is_compiled_anew(launcher):
     card = launcher(broken=1)
-    card.launch("halves.cu", "halve", (1, 1, 1), 64, [1], ("-Dreal=float",), 0)
+    card.launch("factors.cu", "halve", (1, 1, 1), 64, [1], ("-DFLOAT16=1",), 0)
     assert card.library.compilations == 2
     assert len(card.cupy.launched) == 1
     with pytest.raises(Driver.CUDADriverError):
-        launcher(broken=2).launch("halves.cu", "halve", (1, 1, 1), 64, [1], ("-Dreal=float",), 0)
+        launcher(broken=2).launch("factors.cu", "halve", (1, 1, 1), 64, [1], ("-DFLOAT16=1",), 0)

@@ -92,7 +92,12 @@ def test_no_number_depends_on_the_order_of_threads(emulated, spec, precision):
 
 TILES = [(p, "implicit", t) for p in modes.PRECISIONS for t in ("LARGE", "TALL")]
 TILES += [("tf32", "pipelined", "LARGE"), ("tf32", "pipelined", "TALL")]
-TILES += [(p, "warpgroup", t) for p in ("tf32", "fp16") for t in ("VAST", "WIDE", "HALF", "SLIM")]
+TILES += [
+    (p, way, t)
+    for p in ("tf32", "fp16")
+    for way in ("warpgroup", "copied")
+    for t in ("VAST", "WIDE", "HALF", "SLIM")
+]
 
 
 @pytest.mark.parametrize("parts", [1, 3])
@@ -105,7 +110,7 @@ def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision,
         return plan.Arrangement(getattr(plan, tile), parts, -(-depth // (parts * step)) * step)
 
     monkeypatch.setattr(conv, "arrange", arrange)
-    step = 8 if precision == "fp16" and way == "warpgroup" else 4
+    step = 8 if precision == "fp16" and way in ("warpgroup", "copied") else 4
     for c, k, kernel, size, stride in (
         (step, 136, 3, 8, 1), (24, 8, 5, 15, 2), (step, step, 1, 12, 1), (16, 40, (3, 2), 9, (2, 3)), (64, 32, 3, 5, 1),
     ):  # fmt: skip
@@ -127,27 +132,39 @@ def turned(card, backwards):
     return device.use(other)
 
 
+@pytest.mark.parametrize("way", ["warpgroup", "copied"])
 @pytest.mark.parametrize("precision", ["tf32", "fp16"])
-def test_products_by_warpgroups_are_made_by_them(emulated, precision):
+def test_products_by_warpgroups_are_made_by_them(emulated, precision, way):
     """In all three passes, with whole channels; or the tests above would pass without their instructions."""
     sample = Sample({"in_channels": 16, "out_channels": 24, "kernel_size": 3}, (2, 8, 8, 16))
     case = make_case(REGISTRY["Conv2d"], sample, dtype=np.float32)
-    with modes.using(precision=precision, way="warpgroup"):
+    with modes.using(precision=precision, way=way):
         outcome(case.to(backend="gpu"))
     made = {k for source, k, options in emulated.launched if "-DWARPGROUP=1" in options}
     assert made == {"conv_forward", "conv_dx", "conv_dw"}
+    copied = {k for source, k, options in emulated.launched if "-DCOPIED=1" in options}
+    assert copied == ({"conv_forward", "conv_dx"} if way == "copied" else set())
+    rounded = {k for source, k, _ in emulated.launched if source == "factors.cu"}
+    assert rounded == {
+        ("warpgroup", "tf32"): set(), ("warpgroup", "fp16"): {"halve"},
+        ("copied", "tf32"): {"turn", "round_tf32"}, ("copied", "fp16"): {"turn", "halve"},
+    }[way, precision]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"),
+    ("way", "wrong", "right"),
     [
-        ("__syncthreads();\n    now", "now"),
-        ("products_wait<1>();", ""),
-        ("j ^ r % 8", "j"),
+        ("warpgroup", "__syncthreads();\n    now", "now"),
+        ("warpgroup", "products_wait<1>();", ""),
+        ("warpgroup", "j ^ r % 8", "j"),
+        ("copied", "__syncthreads();  // the step", "// the step"),
+        ("copied", "products_wait<1>();", ""),
+        ("copied", "copy_wait<AHEAD - 1>();", ""),
+        ("copied", "now + STAGES - 2", "now + STAGES - 1"),
     ],
 )
-def test_what_is_wrong_with_a_product_of_warpgroups_shows(emulated, monkeypatch, wrong, right):
-    """A barrier that is missing, a wait that is missing, and a layout that is not the instruction's."""
+def test_what_is_wrong_with_a_product_of_warpgroups_shows(emulated, monkeypatch, way, wrong, right):
+    """A barrier that is missing, a wait that is missing, a layout that is not the instruction's, a buffer in use."""
     text = device.text_of("conv.cu")
     sample = Sample({"in_channels": 16, "out_channels": 24, "kernel_size": 3}, (2, 8, 8, 16))
     case = make_case(REGISTRY["Conv2d"], sample, dtype=np.float32, integers=True)
@@ -162,7 +179,7 @@ def test_what_is_wrong_with_a_product_of_warpgroups_shows(emulated, monkeypatch,
     monkeypatch.setattr(device, "text_of", broken)
     monkeypatch.setattr("tests.nn.gpu.emulator._libraries", {})
     for backwards in (False, True):
-        with turned(emulated, backwards), modes.using(precision="tf32", way="warpgroup"):
+        with turned(emulated, backwards), modes.using(precision="tf32", way=way):
             found = outcome(case.to(backend="gpu"))
         findings += [identical(name, found[name], book[name]) for name in book]
     assert not all(finding.within(0) for finding in findings)

@@ -14,6 +14,7 @@ inline void load_four(const T* from, bool there, T (&v)[4]) {
 inline void copy_async(void* to, const void* from, bool there) {
   emulator::copies[emulator::now].push_back({to, from, there});
 }
+inline void copy_near(void* to, const void* from, bool there) { copy_async(to, from, there); }
 inline void copy_commit() { emulator::copies[emulator::now].push_back({0, 0, false}); }
 template <int N>
 inline void copy_wait() { emulator::arrive(N); }
