@@ -76,9 +76,9 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: Array) -> None:
         run_forward(narrow.patches(cache), finish, y)
         return
     product = _product(cache, sizes.places, sizes.k, sizes.taps * sizes.c, (x, w))
-    factors = Factors()
-    w = factors.turned(w, product.kind) if product.copied else factors.read(w, product.kind)
-    x = factors.read(x, product.kind)
+    factors, kind = Factors(), product.by.kind
+    w = factors.turned(w, kind) if product.by.copied else factors.read(w, kind)
+    x = factors.read(x, kind)
     to, ends = y, finish
     if product.parts > 1:
         to, ends = device.empty((product.parts, *y.shape), y.dtype), Finish(None)
@@ -91,15 +91,26 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: Array) -> None:
         finish_parts(to, finish, sizes.ow, y)
 
 
-def run_backward(dy: Array, cache: Conv2dCache, dw: Array, need_dx: bool) -> Array | None:
-    """Adds to dw (KH, KW, C, K); returns dx (N, H, W, C), or None if it is not needed."""
+def upstream_kind(cache: Conv2dCache) -> str:
+    """As what both gradients read dy, where it is aligned (factors.py)."""
+    if modes.way() == "im2col" or narrow.few_out(cache) or narrow.few_in(cache):
+        return ""
+    return _multiplies(cache, (cache.x, cache.w)).kind
+
+
+def run_backward(
+    dy: Array, cache: Conv2dCache, dw: Array, need_dx: bool, kind: str = ""
+) -> Array | None:
+    """Adds to dw (KH, KW, C, K); returns dx (N, H, W, C), or None if it is not needed. kind: as what dy was written."""
     if dy.size == 0:
-        return device.zeros(cache.x.shape, dy.dtype) if need_dx else None
+        return device.zeros(cache.x.shape, cache.x.dtype) if need_dx else None
     if modes.way() != "im2col" and narrow.few_out(cache):
         g, precision = narrow.spread(dy, cache), _precision(cache)
         narrow.weight_gradient(g, cache, dw, precision)
         return narrow.input_gradient(g, cache, precision) if need_dx else None
     factors = Factors()
+    if kind:
+        factors.are(dy, kind)
     weight_gradient(dy, cache, dw, factors)
     return input_gradient(dy, cache, factors) if need_dx else None
 
@@ -118,7 +129,7 @@ def input_gradient(dy: Array, cache: Conv2dCache, factors: Factors | None = None
     depth = -(-sizes.kh // stride[0]) * -(-sizes.kw // stride[1]) * sizes.k  # of the deepest phase
     product = _product(cache, places, sizes.c, depth, (dy, w), times=phases)
     factors = factors or Factors()
-    dy, w = (factors.read(array, product.kind) for array in (dy, w))
+    dy, w = (factors.read(array, product.by.kind) for array in (dy, w))
     to = dx if product.parts == 1 else device.empty((product.parts, *dx.shape), dx.dtype)
     args = (dy, w, to, *sizes, *stride, padding[0], padding[2], product.share)
     grid = (*product.grid[:2], phases * product.parts)
@@ -149,10 +160,10 @@ def weight_gradient(
     rows = sizes.taps * sizes.c
     product = _product(cache, rows, sizes.k, sizes.places, (x, dy), turns=True)
     factors = factors or Factors()
-    x, dy = (factors.read(array, product.kind) for array in (x, dy))
+    x, dy = (factors.read(array, product.by.kind) for array in (x, dy))
     to = dw if product.parts == 1 else device.empty((product.parts, rows, sizes.k), dw.dtype)
     args = (x, dy, to, *sizes, *stride, padding[0], padding[2], product.share)
-    one_line = sizes.ow % (4 * product.pack) == 0
+    one_line = sizes.ow % (4 * product.by.pack) == 0
     _launch("conv_dw", product, product.grid, args, to, sizes.k, one_line=one_line)
     if product.parts > 1:
         add_parts(to, dw)
@@ -189,28 +200,49 @@ def _sizes(cache: Conv2dCache) -> Sizes:
     return Sizes(*x.shape, oh, ow, k, kh, kw)
 
 
-class Product(NamedTuple):
-    """How one product is made: by which tile and arithmetic, in how many parts of ``share`` of the sum each."""
+class Arithmetic(NamedTuple):
+    """How a convolution multiplies: MATH of the kernels, and from what."""
 
-    tile: Tile
-    grid: tuple[int, int, int]
-    share: int
-    real: str
     math: int
     whole: tuple[bool, bool]  # whether four channels of x, and of y, are one load
     pipelined: bool
     warpgroup: bool
     copied: bool
-    kind: str  # of its factors (factors.py)
-
-    @property
-    def parts(self) -> int:
-        return self.grid[2]
+    kind: str  # of the factors (factors.py)
 
     @property
     def pack(self) -> int:
         """Numbers in a word of shared memory."""
         return 2 if self.math == MATHS["fp16"] else 1
+
+
+def _multiplies(cache: Conv2dCache, read: tuple[Array, ...]) -> Arithmetic:
+    """The arithmetic of passes that read these arrays."""
+    (c, k), aligned, way = cache.w.shape[2:], device.aligned(*read), modes.way()
+    whole = (c % 4 == 0 and aligned, k % 4 == 0 and aligned)
+    math = MATHS[_precision(cache)]
+    half = math == MATHS["fp16"]
+    cores = math != MATHS["fp32"] and all(whole)
+    eights = c % 8 == k % 8 == 0 or not half  # 16 bytes of float16
+    warpgroup = way in ("warpgroup", "copied") and cores and eights and device.has_warpgroups()
+    copied = way == "copied" and warpgroup
+    pipelined = way == "pipelined" and cores and not half
+    kind = "half" if warpgroup and half else "tf32" if copied else ""
+    return Arithmetic(math, whole, pipelined, warpgroup, copied, kind)
+
+
+class Product(NamedTuple):
+    """How one product is made: in which tiles and parts, of ``share`` of the sum each, and by which arithmetic."""
+
+    tile: Tile
+    grid: tuple[int, int, int]
+    share: int
+    real: str
+    by: Arithmetic
+
+    @property
+    def parts(self) -> int:
+        return self.grid[2]
 
 
 def _product(
@@ -225,25 +257,17 @@ def _product(
 ) -> Product:
     """The product (rows, depth) (depth, columns) of a pass that reads these arrays; times: how many of it there are.
 
-    turns: neighbours in memory are neighbours along rows or columns, not along the sum, as in the weight gradient.
+    turns: neighbours in memory are neighbours along rows or columns, not along the sum, as in the weight gradient; then
+    factors pass registers, where they are turned, and TF32 is rounded there.
     """
-    c, k = cache.w.shape[2:]
-    aligned, dtype = device.aligned(*read), cache.x.dtype
-    whole = (c % 4 == 0 and aligned, k % 4 == 0 and aligned)
-    math = MATHS[_precision(cache)]
-    cores = math != MATHS["fp32"] and all(whole)
-    eights = c % 8 == k % 8 == 0 or math != MATHS["fp16"]  # 16 bytes of float16
-    hopper = modes.way() in ("warpgroup", "copied")
-    warpgroup = hopper and cores and eights and device.has_warpgroups()
-    copied = modes.way() == "copied" and warpgroup and not turns
-    kind = "half" if warpgroup and math == MATHS["fp16"] else "tf32" if copied else ""
-    step = (LINE if warpgroup else WORDS) * (2 if math == MATHS["fp16"] else 1)
-    how = {"step": step, "dtype": dtype, "times": times, "warpgroup": warpgroup}
+    by = _multiplies(cache, (cache.x, cache.w, *read))
+    if turns:
+        by = by._replace(copied=False, kind=by.kind.replace("tf32", ""))
+    step = (LINE if by.warpgroup else WORDS) * by.pack
+    dtype = cache.x.dtype
+    how = {"step": step, "dtype": dtype, "times": times, "warpgroup": by.warpgroup}
     tile, parts, share = arrange(rows, columns, depth, **how)
-    pipelined = modes.way() == "pipelined" and cores and math == MATHS["tf32"]
-    grid = (*tile.grid(rows, columns), parts)
-    real = device.real(dtype)
-    return Product(tile, grid, share, real, math, whole, pipelined, warpgroup, copied, kind)
+    return Product(tile, (*tile.grid(rows, columns), parts), share, device.real(dtype), by)
 
 
 def _precision(cache: Conv2dCache) -> str:
@@ -277,17 +301,17 @@ def _launch(
         BN=tile.columns,
         WARPS_M=tile.down,
         WARPS_N=tile.across,
-        MATH=product.math,
-        VEC_C=int(product.whole[0]),
-        VEC_K=int(product.whole[1]),
+        MATH=product.by.math,
+        VEC_C=int(product.by.whole[0]),
+        VEC_K=int(product.by.whole[1]),
         PAIRS=int(run % 2 == 0 and device.address(to) % (2 * to.itemsize) == 0),
         PASS=PASSES[kernel],
         PARTED=int(parted),
         BLOCK=block,
         ONE_LINE=int(one_line),
-        PIPELINED=int(product.pipelined),
-        WARPGROUP=int(product.warpgroup),
-        COPIED=int(product.copied),
+        PIPELINED=int(product.by.pipelined),
+        WARPGROUP=int(product.by.warpgroup),
+        COPIED=int(product.by.copied),
     )
 
 
@@ -299,10 +323,10 @@ def _block(channels: int) -> int:
 def _room(kernel: str, product: Product) -> int:
     """Bytes of shared memory that the launch has to name: STAGES pieces of both factors, as they lie there."""
     tile = product.tile
-    if product.warpgroup:
-        more = product.copied and tile.rows * tile.columns > WIDE.rows * WIDE.columns
+    if product.by.warpgroup:
+        more = product.by.copied and tile.rows * tile.columns > WIDE.rows * WIDE.columns
         return 4 * (STAGES + more) * LINE * (tile.rows + tile.columns)
-    if not product.pipelined:
+    if not product.by.pipelined:
         return 0
     by_rows = {"conv_forward": (True, False), "conv_dx": (True, True), "conv_dw": (False, False)}
     words = (

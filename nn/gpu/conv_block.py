@@ -5,7 +5,7 @@ the gradient before all three and sums the bias gradient (ends.cu); both gradien
 """
 
 from nn.gpu import device
-from nn.gpu.conv import run_backward, run_forward
+from nn.gpu.conv import run_backward, run_forward, upstream_kind
 from nn.gpu.device import Array, on_card
 from nn.gpu.ends import Finish, add_column_sums, before_ends
 from nn.reference.conv import Conv2dCache, conv2d_out_size
@@ -47,9 +47,9 @@ def conv_block_backward(
     if dy.size == 0:
         return run_backward(dy, cache.conv, dw, need_dx)
     if cache.negative_slope == 1 and cache.factor == 1:
-        dz = dy
         if db is not None:
             add_column_sums(dy.reshape(-1, dy.shape[3]), db)
-    else:
-        dz = before_ends(dy, cache.y, cache.negative_slope, cache.factor, db)
-    return run_backward(dz, cache.conv, dw, need_dx)
+        return run_backward(dy, cache.conv, dw, need_dx)
+    kind = upstream_kind(cache.conv)
+    dz = before_ends(dy, cache.y, cache.negative_slope, cache.factor, db, kind)
+    return run_backward(dz, cache.conv, dw, need_dx, kind)

@@ -4,6 +4,8 @@
 // Must move, in numbers for each number: fill 1; upstream 3 (dy, y, dz); finish 2, finish_parts 1 + parts; sums 1. Operations:
 // 1 to 3.
 //
+// upstream writes dz as the products of the convolution read it: OUT 0 as it is, 1 TF32, 2 float16 (factors.cu).
+//
 // Set before compiling:  VEC numbers of a row that are one load (4 where K / R is a multiple of 4);  LANES threads beside each
 // other along a row, a power of 2.
 //
@@ -11,6 +13,8 @@
 // keeps to its channels, and divides once for each row. The bias gradient is a sum over all rows, always in one order: a thread
 // adds its rows, then those of a block are added one after the other, then the blocks' sums by the same kernel.
 // Grid (channels in LANES VEC, parts of the rows).
+
+#include "ptx.cuh"
 
 #define THREADS 256
 #define BESIDE (THREADS / LANES)  // rows that are read at once
@@ -77,9 +81,32 @@ extern "C" __global__ void sums(const real* dy, real* to, int columns, int rows,
   give(total, to, columns, mine.k, add);
 }
 
+#if OUT == 2
+struct alignas(2 * VEC) Put {
+  word v[VEC / 2];
+};
+__device__ Put rounded(const Some& d) {
+  Put found;
+  for (int e = 0; e < VEC; e += 2) found.v[e / 2] = half2(d.v[e], d.v[e + 1]);
+  return found;
+}
+#elif OUT == 1
+struct alignas(4 * VEC) Put {
+  word v[VEC];
+};
+__device__ Put rounded(const Some& d) {
+  Put found;
+  for (int e = 0; e < VEC; e++) found.v[e] = tf32(d.v[e]) & 0xffffe000u;
+  return found;
+}
+#else
+typedef Some Put;
+__device__ Put rounded(const Some& d) { return d; }
+#endif
+
 // dz[row, k] = dy where y > 0, slope dy elsewhere, both read in their places after the shuffle; and its sums as above.
 extern "C" __global__ void upstream(const real* __restrict__ dy, const real* __restrict__ y, real slope,
-                                    real* __restrict__ dz, real* __restrict__ partial, int columns, int rows,
+                                    void* __restrict__ dz, real* __restrict__ partial, int columns, int rows,
                                     int share, int ow, int r) {
   Mine mine(columns, rows, share, ow, r);
   Some total = {};
@@ -91,7 +118,7 @@ extern "C" __global__ void upstream(const real* __restrict__ dy, const real* __r
       d.v[e] = value.v[e] > 0 ? d.v[e] : slope * d.v[e];
       total.v[e] += d.v[e];
     }
-    some(dz + mine.place(row)) = d;
+    ((Put*)dz)[mine.place(row) / VEC] = rounded(d);
   }
   give(total, partial, columns, mine.k, 0);
 }

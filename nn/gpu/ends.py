@@ -9,6 +9,7 @@ SHARE = 64  # rows that are worth a block
 PARTS = 1024  # of the rows, at most
 THREADS = 256
 LANES = 32  # threads along a row, at most
+KINDS = ("", "tf32", "half")  # of factors, as OUT numbers them
 
 
 class Finish(NamedTuple):
@@ -39,18 +40,22 @@ def add_column_sums(dy: Array, db: Array) -> None:
     _add_rows(partial, db)
 
 
-def before_ends(dy: Array, y: Array, slope: float, factor: int, db: Array | None) -> Array:
+def before_ends(
+    dy: Array, y: Array, slope: float, factor: int, db: Array | None, kind: str = ""
+) -> Array:
     """dz (N, OH, OW, K), the gradient before activation and shuffle, for dy and y (N, OH R, OW R, K / R²).
 
-    Its sums over all places are added to db (K).
+    Its sums over all places are added to db (K). kind: as what dz is written (factors.py); where it is not as it is, K
+    is a multiple of 4 R².
     """
     n, height, width, last = dy.shape
     oh, ow, k = height // factor, width // factor, last * factor**2
-    dz = device.empty((n, oh, ow, k), dy.dtype)
+    dz = device.empty((n, oh, ow, k), "float16" if kind == "half" else dy.dtype)
     rows = n * oh * ow
     partial = device.empty((_parts(rows)[0], k), dy.dtype)
     args = (dy, y, dy.dtype.type(slope), dz, partial)
-    _by_rows("upstream", args, k, rows, (ow, factor), vec=_vec(k // factor, dy, y, dz))
+    vec = _vec(k // factor, dy, y, dz)
+    _by_rows("upstream", args, k, rows, (ow, factor), vec=vec, out=KINDS.index(kind))
     if db is not None:
         _add_rows(partial, db)
     return dz
@@ -83,7 +88,7 @@ def add_parts(parts: Array, total: Array) -> None:
 def _add_parts(parts: Array, total: Array, *, add: bool) -> None:
     vec = 4 if total.size % 4 == 0 and device.aligned(parts) else 1
     args = (parts, parts.shape[0], total, int(add))
-    defines = {"real": device.real(total.dtype), "VEC": vec, "LANES": LANES}
+    defines = {"real": device.real(total.dtype), "VEC": vec, "LANES": LANES, "OUT": 0}
     device.each("ends.cu", "add_parts", total.size // vec, args, **defines)
 
 
@@ -102,6 +107,7 @@ def _by_rows(
     *,
     vec: int,
     parts: int | None = None,
+    out: int = 0,
 ) -> None:
     """A kernel of ends.cu that goes through rows (rows, columns); ``more``: its arguments after ``share``."""
     parts, share = _parts(rows) if parts is None else (1, rows)
@@ -111,7 +117,8 @@ def _by_rows(
     grid = (-(-columns // (lanes * vec)), parts)
     real = next(device.real(a.dtype) for a in args if hasattr(a, "shape") and a.shape)
     full = (*args, columns, rows, share, *more)
-    device.launch("ends.cu", kernel, grid, THREADS, full, real=real, VEC=vec, LANES=lanes)
+    defines = {"real": real, "VEC": vec, "LANES": lanes, "OUT": out}
+    device.launch("ends.cu", kernel, grid, THREADS, full, **defines)
 
 
 def _vec(run: int, *arrays: Array) -> int:

@@ -17,6 +17,10 @@ struct alignas(16) Words {
 struct alignas(8) Halves {
   word low, high;
 };
+
+// TF32 with nothing behind its last bit, so that it stays what it is where it is rounded once more.
+__device__ word cut(float x) { return tf32(x) & 0xffffe000u; }
+
 #define EACH(i) \
   for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < fours; i += (long long)gridDim.x * blockDim.x)
 
@@ -30,7 +34,7 @@ extern "C" __global__ void halve(const Four* x, Halves* to, long long fours) {
 extern "C" __global__ void round_tf32(const Four* x, Words* to, long long fours) {
   EACH(i) {
     Four v = x[i];
-    to[i] = {tf32(v.x), tf32(v.y), tf32(v.z), tf32(v.w)};
+    to[i] = {cut(v.x), cut(v.y), cut(v.z), cut(v.w)};
   }
 }
 
@@ -39,7 +43,7 @@ typedef unsigned short Rounded;
 __device__ Rounded rounded(float x) { return (Rounded)half2(x, 0); }
 #else
 typedef word Rounded;
-__device__ Rounded rounded(float x) { return tf32(x); }
+__device__ Rounded rounded(float x) { return cut(x); }
 #endif
 
 extern "C" __global__ void turn(const float* w, Rounded* to, int depth, int columns) {

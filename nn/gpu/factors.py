@@ -21,8 +21,8 @@ class Factors:
         self._made: dict[tuple[int, str, bool], tuple[Array, Array]] = {}
 
     def read(self, array: Array, kind: str) -> Array:
-        """The array, of a multiple of 4 numbers, as a product of this kind reads it."""
-        if not kind:
+        """The array, of a multiple of 4 numbers, as a product of this kind reads it; itself, if it is that already."""
+        if not kind or array.dtype == "float16":
             return array
         key = (id(array), kind, False)
         if key not in self._made:
@@ -32,6 +32,10 @@ class Factors:
             device.each("factors.cu", kernel, array.size // 4, (array, to), FLOAT16=half)
             self._made[key] = array, to
         return self._made[key][1]
+
+    def are(self, array: Array, kind: str) -> None:
+        """Says that an array is of a kind already."""
+        self._made[id(array), kind, False] = array, array
 
     def turned(self, w: Array, kind: str) -> Array:
         """w (KH, KW, C, K) as (K, KH KW C)."""

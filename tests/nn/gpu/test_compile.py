@@ -51,7 +51,7 @@ def defines_of(tile, math="fp32", vec=1, real="float"):
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_compiles(source, card):
     for real in ("float", "double") if card == CARDS[0] else ("float",):
-        rows = {"real": real, "VEC": 4, "LANES": 32, "MOST_K": 4}
+        rows = {"real": real, "VEC": 4, "LANES": 32, "OUT": 2 * (real == "float"), "MOST_K": 4}
         defines = rows if source != "conv.cu" else defines_of(plan.SMALL, real=real)
         code = compiled(source, card, **defines)
         kernels = re.findall(r'extern "C" __global__ void[^(]*?(\w+)\(', _plain(source))
@@ -135,20 +135,19 @@ def test_products_of_warpgroups_are_not_waited_for_by_the_assembler(math, copied
         assert ("(C75" not in said) == is_right, said  # its notes on waits and serialized products
 
 
-@pytest.mark.parametrize(
-    ("source", "defines"),
-    [
-        ("ends.cu", {"VEC": 4, "LANES": 32}), ("optim.cu", {"VEC": 4}), ("narrow.cu", {"MOST_K": 4}),
-        ("factors.cu", {"FLOAT16": 1}), ("../../swap/data/warp.cu", {}),
-    ],
-)  # fmt: skip
-def test_other_kernels_fit_into_registers_eight_times(source, defines):
+OTHERS = [("ends.cu", {"VEC": 4, "LANES": 32, "OUT": out}) for out in (0, 1, 2)]
+OTHERS += [("optim.cu", {"VEC": 4}), ("narrow.cu", {"MOST_K": 4}), ("factors.cu", {"FLOAT16": 1})]
+OTHERS += [("../../swap/data/warp.cu", {})]
+
+
+@pytest.mark.parametrize(("source", "defines"), OTHERS)
+def test_other_kernels_leave_room_for_many_threads(source, defines):
     """What only moves numbers needs many threads, so that many loads are under way."""
     found, _ = needs(device.text_of(source), options_of("sm_86", defines | {"real": "float"}))
     assert found
     for kernel, one in found.items():
         assert one.spilled == 0, kernel
-        assert one.registers <= 48, (kernel, one)  # 1,280 threads of 256 each
+        assert one.registers <= 64, (kernel, one)  # 1,024 threads, each with several loads
 
 
 def test_what_does_not_compile_is_told():

@@ -55,7 +55,7 @@ def test_a_barrier_that_some_threads_pass_by_is_found(kernel):
 def test_arguments_of_another_size_are_refused(emulated):
     y = device.zeros(4, np.float32)
     with pytest.raises(AssertionError, match="other arguments"):
-        device.launch("ends.cu", "fill", 1, 64, (y, y, 4, 4), real="float", VEC=1, LANES=4)
+        device.launch("ends.cu", "fill", 1, 64, (y, y, 4, 4), real="float", VEC=1, LANES=4, OUT=0)
 
 
 def test_arrays_of_card_and_host_do_not_mix(emulated):

@@ -126,6 +126,21 @@ def test_tiles_that_only_large_products_take(card, monkeypatch, tile, precision,
                 assert finding.within(0), f"{describe(sample)}: {finding.sentence()}"
 
 
+@pytest.mark.parametrize(("precision", "kind"), [("fp16", 2), ("tf32", 1)])
+def test_what_both_gradients_read_is_rounded_as_it_is_made(emulated, precision, kind):
+    """The gradient before slope and shuffle, by the kernel that makes it; no copy of it follows."""
+    options = {"in_channels": 16, "out_channels": 32, "kernel_size": 3, "padding": 1}
+    sample = Sample(options | {"negative_slope": 0.25, "factor": 2}, (2, 6, 6, 16))
+    case = make_case(REGISTRY["ConvBlock"], sample, dtype=np.float32, integers=True)
+    book = outcome(case)
+    with modes.using(precision=precision, way="copied"):
+        found = outcome(case.to(backend="gpu"))
+    for name, expected in book.items():
+        assert identical(name, found[name], expected).within(0), name
+    outs = {o for _, k, options in emulated.launched if k == "upstream" for o in options}
+    assert f"-DOUT={kind}" in outs
+
+
 def turned(card, backwards):
     """An emulated card that runs the other way round; the card itself where it is a real one."""
     other = Emulator(backwards=backwards) if isinstance(card, Emulator) else card
