@@ -11,7 +11,7 @@
 //
 // Phases: with stride (SH, SW), pixel (SH a + i, SW b + j) of x meets only every SH-th row and every SW-th column of the
 // kernel. So dx is SH SW pictures (a, b), each a convolution of dy of stride 1 with a part of the kernel, and nothing is
-// multiplied by the zeros between strides. Block z of the grid is the phase.
+// multiplied by the zeros between strides. Block z of the grid is the phase; those that take longest begin first.
 //
 // Parts: the sum of dw is over all places, and rows and columns alone are too few tiles to fill a card; of the deep layers the
 // other two are, too. Then each part of the sum writes a result of its own, and `add_parts` or `finish` (ends.cu) adds them in
@@ -91,9 +91,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_AT_ONCE)
 conv_dx(const Source* dy, const Source* w, real* dx, int n, int h, int wide, int c, int oh, int ow, int k, int kh, int kw,
         int sh, int sw, int top, int left, int share) {
   int phase = blockIdx.z % (sh * sw), part = blockIdx.z / (sh * sw);
-  int i = phase / sw, j = phase % sw;
+  int i0 = phase / sw, j0 = phase % sw;  // its part of the kernel: i0 + sh u, j0 + sw v; the first are the longest
+  int i = (i0 + sh - top % sh) % sh, j = (j0 + sw - left % sw) % sw;
   int rh = (h - i + sh - 1) / sh, rw = (wide - j + sw - 1) / sw;  // its places
-  int i0 = (i + top) % sh, j0 = (j + left) % sw;                // its part of the kernel: i0 + sh u, j0 + sw v
   int u = i0 < kh ? (kh - i0 + sh - 1) / sh : 0, v = j0 < kw ? (kw - j0 + sw - 1) / sw : 0;
   int rows = n * rh * rw, depth = u * v * k;
   if (blockIdx.x * BM >= rows) return;
