@@ -74,7 +74,7 @@ class CardStep:
         )  # not 0 since a step whose gradients were no numbers
         self._results = device.zeros(3, np.float32)  # both losses and the flag: read at once
         self._returns: Any = None
-        self._recorded = Recorded(self._body)
+        self._recorded = Recorded(self.body)
         self._begun: deque[Begun] = deque()
 
     def draw(self, number: int) -> Drawn:
@@ -190,7 +190,7 @@ class CardStep:
         """What the encoder was given in the last step, on the host."""
         return {s: device.download(a) for s, a in zip(SIDES, self.batches.inputs, strict=True)}
 
-    def _body(self) -> None:
+    def body(self) -> None:
         """Everything between what is written to the card and what is read from it."""
         arena, state = self.optimizer.arena, self.optimizer.state
         self.batches.make()

@@ -26,6 +26,7 @@ from swap.model import FACE_SIZE, SwapModel
 
 MIB = 2**20
 PROGRAM = 370 * MIB  # Python, NumPy, Numba's compiler, OpenCV, PyAV, Matplotlib
+LIBRARIES = 512 * MIB  # what CUDA takes of a card for itself, about
 KEPT_IDLE = 96 * MIB  # memory of arrays between two uses, beyond the largest layer
 
 
@@ -46,7 +47,7 @@ class MemoryEstimate:
     @property
     def on_card(self) -> int:
         """What of it lies in the memory of a GPU that trains, its libraries' own included, about."""
-        return self.state + self.activations + self.workspace + self.faces + 512 * MIB
+        return self.state + self.activations + self.workspace + self.faces + LIBRARIES
 
     def __str__(self) -> str:
         parts = (

@@ -6,6 +6,7 @@ import pytest
 
 import nn
 import swap.specs  # noqa: F401 - registers the model
+from bench.memory import on_card
 from nn.backend import host
 from nn.check import TOLERANCE, models
 from nn.gpu import device, modes
@@ -277,3 +278,12 @@ def test_the_derivative_of_the_whole_model_is_right_on_the_card(card):
     spec = REGISTRY["TwoDecoders"]
     for finding in models.directions(spec, spec.samples[0], "gpu", 0):
         assert finding.within(TOLERANCE), finding.sentence()
+
+
+@pytest.mark.parametrize("way", ["implicit", "copied"])
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+@pytest.mark.parametrize("preset", ["lite", "base"])
+def test_a_step_takes_no_more_of_a_card_than_is_estimated(preset, precision, way):
+    """By the sizes of its arrays, which no card need compute."""
+    most, estimate = on_card(preset, 64, precision, way)
+    assert estimate / 3 < most < estimate

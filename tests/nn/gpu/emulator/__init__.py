@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,11 +145,30 @@ def _as_card(found: Any) -> CardArray:
     return fresh
 
 
+class Taken:
+    """Bytes of all arrays of the card that live, and the most there were."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def take(self, array: Any, size: int) -> None:
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(array, self._give_back, size)
+
+    def _give_back(self, size: int) -> None:
+        self.now -= size
+
+
+taken = Taken()
+
+
 def _fenced(shape: tuple[int, ...], dtype: Any) -> CardArray:
     """An array of NaN (all bits 1) between two fences, aligned as CuPy's are."""
     dtype = np.dtype(dtype)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     raw = np.full(size + 2 * FENCE + 512, 0xFF, np.uint8)
+    taken.take(raw, size)
     start = FENCE + -(raw.ctypes.data + FENCE) % 256
     array = raw[start : start + size].view(dtype).reshape(shape).view(CardArray)
     array.fenced = (raw, start, size)
@@ -156,14 +176,15 @@ def _fenced(shape: tuple[int, ...], dtype: Any) -> CardArray:
 
 
 class Emulator:
-    """A ``nn.gpu.device.Machine``. backwards: blocks and threads run in the opposite order."""
+    """A ``nn.gpu.device.Machine``. backwards: blocks and threads run in the opposite order. idle: no kernel and no
+    product is run, for what depends on sizes alone."""
 
     name = "emulated card"
     capability = (9, 0)
     memory = 2**34
 
-    def __init__(self, *, backwards: bool = False) -> None:
-        self.backwards = backwards
+    def __init__(self, *, backwards: bool = False, idle: bool = False) -> None:
+        self.backwards, self.idle = backwards, idle
         self.launched: set[tuple[str, str, tuple[str, ...]]] = set()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> CardArray:
@@ -221,6 +242,8 @@ class Emulator:
         assert max(grid[1:]) < 2**16
         assert block <= 1024
         self.launched.add((source, kernel, options))
+        if self.idle:
+            return
         held, fences = [], []
         for arg in args:
             if isinstance(arg, CardArray):
@@ -266,6 +289,8 @@ class Emulator:
         add: bool,
         precision: str,
     ) -> None:
+        if self.idle:
+            return
         left, right, target = (m.view(np.ndarray) for m in (a, b, out))
         assert all(m.flags.c_contiguous and m.ndim == 2 for m in (left, right, target))
         left, right = left.T if a_turned else left, right.T if b_turned else right
