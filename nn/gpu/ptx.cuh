@@ -110,6 +110,9 @@ __device__ __forceinline__ void load_words(const void* from, bool there, word (&
       : "l"(from), "r"((unsigned)there));
 }
 
+// 16 bytes into shared memory.
+__device__ __forceinline__ void store_words(void* to, const word (&v)[4]) { *(uint4*)to = make_uint4(v[0], v[1], v[2], v[3]); }
+
 // The low halves of two words, or their high ones, as a word.
 __device__ __forceinline__ word halves(word low, word high, bool upper) {
   return __byte_perm(low, high, upper ? 0x7632 : 0x5410);

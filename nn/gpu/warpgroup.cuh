@@ -136,7 +136,7 @@ struct Loader {
 #pragma unroll
     for (int i = 0; i < 4; i++) chunk.v[i] = tf32(__uint_as_float(chunk.v[i]));
 #endif
-    *place(to, r, j) = chunk;
+    store_words(place(to, r, j), chunk.v);
   }
   // Row e of four, at the depths of a chunk.
   __device__ static Chunk turned(const Load (&held)[LOADS], int e) {

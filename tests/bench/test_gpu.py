@@ -77,7 +77,9 @@ def test_rows_say_what_was_measured():
 
 def test_ways_that_a_precision_does_not_know_are_left_out():
     assert gpu.ways_of("fp32", list(modes.WAYS)) == ["implicit", "im2col"]
-    assert gpu.ways_of("fp16", list(modes.WAYS)) == ["implicit", "warpgroup", "im2col"]
+    assert gpu.ways_of("fp16", list(modes.WAYS)) == [
+        "implicit", "warpgroup", "copied", "im2col",
+    ]  # fmt: skip
     assert gpu.WAYS == modes.WAYS
 
 

@@ -141,6 +141,19 @@ def test_what_both_gradients_read_is_rounded_as_it_is_made(emulated, precision, 
     assert f"-DOUT={kind}" in outs
 
 
+@pytest.mark.parametrize("way", ["warpgroup", "copied"])
+def test_a_fence_that_is_missing_before_products_is_found(emulated, monkeypatch, way):
+    real = device.text_of
+    monkeypatch.setattr(
+        device, "text_of", lambda *a: real(*a).replace("stored_for_products();\n", "\n")
+    )
+    monkeypatch.setattr("tests.nn.gpu.emulator._libraries", {})
+    sample = Sample({"in_channels": 16, "out_channels": 24, "kernel_size": 3}, (2, 8, 8, 16))
+    case = make_case(REGISTRY["Conv2d"], sample, dtype=np.float32)
+    with modes.using(precision="tf32", way=way), pytest.raises(AssertionError, match="not yet"):
+        outcome(case.to(backend="gpu"))
+
+
 def turned(card, backwards):
     """An emulated card that runs the other way round; the card itself where it is a real one."""
     other = Emulator(backwards=backwards) if isinstance(card, Emulator) else card

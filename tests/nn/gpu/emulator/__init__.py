@@ -272,6 +272,8 @@ class Emulator:
             raise AssertionError(
                 f"{kernel} takes other arguments than {[type(a) for a in args[0]]}"
             )
+        if status == 3:
+            raise AssertionError(f"{kernel}: what a thread stored is not yet there for products")
         for raw, start, size in filter(None, fences):
             if (raw[start - FENCE : start] != 0xFF).any() or (
                 raw[start + size : start + size + FENCE] != 0xFF

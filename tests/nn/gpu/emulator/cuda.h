@@ -51,7 +51,8 @@ static ucontext_t birth;
 static int now, now_fiber;       // the thread that runs, and its fiber
 static void (*body)(void**);
 static void** body_args;
-static int failed;               // 1: threads of a warp, or of a block, wait for different things
+static int failed;               // 1: threads of a warp, or of a block, wait for different things; 3: products do not see
+static bool unseen[MOST];        // what this thread has stored, unless it says so first
 
 static void set_thread(int t) {
   threadIdx.x = t % blockDim.x;
@@ -150,6 +151,7 @@ static void finish_products(int but) {
 
 static void arrive(int but) {
   std::vector<Copy>& mine = copies[now];
+  unseen[now] = true;
   int groups = 0, first = 0;
   for (const Copy& c : mine) groups += c.to == 0;
   for (; groups > but; first++) {
@@ -163,7 +165,7 @@ static void arrive(int but) {
 
 static void run_block(bool backwards) {
   memset(dynamic_shared, 0xff, sizeof dynamic_shared);
-  for (int t = 0; t < MOST; t++) copies[t].clear(), products[t].clear();
+  for (int t = 0; t < MOST; t++) copies[t].clear(), products[t].clear(), unseen[t] = false;
   int threads = blockDim.x * blockDim.y * blockDim.z, warps = (threads + 31) / 32;
   idle_count = 0;
   for (int i = MOST - 1; i >= 0; i--) idle[idle_count++] = i;

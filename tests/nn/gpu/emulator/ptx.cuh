@@ -124,12 +124,19 @@ inline void run_product(const emulator::Product& p) {
   }
 }
 
+// What a thread stored, or copied, is not yet there for products: they go another way to shared memory.
+inline void begin_product() {
+  for (unsigned t = 0; t < blockDim.x; t++)
+    if (emulator::unseen[t]) emulator::failed = 3;
+}
 template <int HELD>
 inline void multiply_tf32(float (&c)[HELD], unsigned a, unsigned b) {
+  begin_product();
   emulator::products[emulator::now].push_back({c, 2 * HELD, a, b, run_product<false>});
 }
 template <int HELD>
 inline void multiply_half(float (&c)[HELD], unsigned a, unsigned b) {
+  begin_product();
   emulator::products[emulator::now].push_back({c, 2 * HELD, a, b, run_product<true>});
 }
 template <int N>
@@ -137,6 +144,11 @@ inline void load_words(const void* from, bool there, word (&v)[N]) {
   if (there && (uintptr_t)from % sizeof v) abort();  // a card would refuse it
   memset(v, 0, sizeof v);
   if (there) memcpy(v, from, sizeof v);
+}
+inline void store_words(void* to, const word (&v)[4]) {
+  if ((uintptr_t)to % 16) abort();
+  memcpy(to, v, 16);
+  emulator::unseen[emulator::now] = true;
 }
 inline word halves(word low, word high, bool upper) {
   return upper ? low >> 16 | high & 0xffff0000u : low & 0xffffu | high << 16;
@@ -149,7 +161,7 @@ template <class A, class B>
 struct Either<false, A, B> {
   typedef B Type;
 };
-inline void stored_for_products() {}
+inline void stored_for_products() { emulator::unseen[emulator::now] = false; }
 inline void products_begin() {}
 inline void products_commit() { emulator::products[emulator::now].push_back({0, 0, 0, 0, 0}); }
 template <int N>
