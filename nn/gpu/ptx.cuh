@@ -130,15 +130,15 @@ struct Either<false, A, B> {
 // Each size of c is an instruction of its own; all of its numbers are named.
 #define NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define NAMES_32 NAMES_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define NAMES_64                                                                            \
-  NAMES_32                                                                                  \
-  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, " \
-  "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define NAMES_128 \
-  NAMES_64 \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
-  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95" \
-  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111" \
+#define NAMES_64                                                                     \
+  NAMES_32                                                                           \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
+  ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define NAMES_128                                                                                    \
+  NAMES_64                                                                                           \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"                 \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"                 \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"     \
   ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define FOUR(c, i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
 #define HELD_16(c, i) FOUR(c, i), FOUR(c, i + 4), FOUR(c, i + 8), FOUR(c, i + 12)
@@ -146,13 +146,13 @@ struct Either<false, A, B> {
 #define HELD_64(c) HELD_32(c), HELD_16(c, 32), HELD_16(c, 48)
 #define HELD_128(c) HELD_64(c), HELD_16(c, 64), HELD_16(c, 80), HELD_16(c, 96), HELD_16(c, 112)
 // The last numbers of the instruction: c is added to, neither factor is negated; of float16, neither is turned.
-#define MULTIPLY(name, count, shape, names, held, left, right, ends)                                            \
-  __device__ __forceinline__ void name(float (&c)[count], unsigned a, unsigned b) {                             \
-    asm volatile(                                                                                               \
-        "{.reg .pred p; .reg .b64 a, b; setp.eq.u32 p, 0, 0; mov.b64 a, {" left ", " MATRIX_HIGH "}; mov.b64 b, {" \
-        right ", " MATRIX_HIGH "}; wgmma.mma_async.sync.aligned." shape " {" names "}, a, b, p, " ends ";}"     \
-        : held                                                                                                  \
-        : "r"(a), "r"(b));                                                                                      \
+#define MULTIPLY(name, count, shape, names, held, left, right, ends)                            \
+  __device__ __forceinline__ void name(float (&c)[count], unsigned a, unsigned b) {             \
+    asm volatile("{.reg .pred p; .reg .b64 a, b; setp.eq.u32 p, 0, 0; "                         \
+                 "mov.b64 a, {" left ", " MATRIX_HIGH "}; mov.b64 b, {" right ", " MATRIX_HIGH "}; " \
+                 "wgmma.mma_async.sync.aligned." shape " {" names "}, a, b, p, " ends ";}"      \
+                 : held                                                                         \
+                 : "r"(a), "r"(b));                                                             \
   }
 MULTIPLY(multiply_tf32, 16, "m64n32k8.f32.tf32.tf32", NAMES_16, HELD_16(c, 0), "%16", "%17", "1, 1")
 MULTIPLY(multiply_tf32, 32, "m64n64k8.f32.tf32.tf32", NAMES_32, HELD_32(c), "%32", "%33", "1, 1")

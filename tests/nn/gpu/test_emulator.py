@@ -93,6 +93,22 @@ def test_the_tensor_core_multiplies_a_tile(kernel, precision, rng):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+def test_tf32_is_rounded_as_is_said(kernel, rng):
+    """As ptx.cuh has it: the error in units of the last place that stays. By one instruction, which both compute."""
+    x = np.exp2(rng.uniform(-8, 8, 2**16)) * rng.choice([-1, 1], 2**16)
+    x = x.astype(np.float32)
+    body = "for (int i = 0; i < 65536; i++) { word w = tf32(x[i]) & 0xffffe000u; memcpy(y + i, &w, 4); }"
+    found = kernel(body, x, 2**16, block=1)
+    np.testing.assert_array_equal(found, rounded(x, "tf32"))
+    place = np.exp2(np.floor(np.log2(np.abs(x, dtype=np.float64))) - 10)
+    error = (np.abs(found.astype(float)) - np.abs(x.astype(float))) / place
+    assert np.abs(error).max() < 0.7
+    assert 0.30 < np.sqrt(np.mean(error**2)) < 0.31
+    assert abs(error.mean()) < 0.01
+    whole = np.arange(-2048, 2049, dtype=np.float32)
+    np.testing.assert_array_equal(rounded(whole, "tf32"), whole)
+
+
 def test_half_precision_rounds_as_numpy_does(kernel, rng):
     x = (rng.standard_normal(4096) * 10.0 ** rng.integers(-9, 6, 4096)).astype(np.float32)
     x[:8] = [0, -0.0, 65519, 65520, 6e-8, 2.9e-8, np.inf, 1]
