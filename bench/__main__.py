@@ -1,5 +1,6 @@
 """``python -m bench NAME``: one measurement; without a name, what there is.
 
+card       everything that a GPU has to show, in one go
 ceiling    what the processor can do at most, in GFLOP/s
 crash      training that is killed, a full disk, torn files: is anything lost?
 step       a training step: time by preset, against PyTorch where it is installed
@@ -30,6 +31,7 @@ import sys
 from swap.errors import UserError
 
 NAMES = (
+    "card",
     "ceiling",
     "crash",
     "step",

@@ -318,3 +318,7 @@ def main() -> None:
             raise
         say("swap: stopped; what was finished is kept, the same command goes on")
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
