@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from bench.arguments import count
 from nn.backend import why_no_gpu
+from swap.errors import UserError
 
 MODULE = [sys.executable, "-m"]
 LAYERS = [*MODULE, "bench", "layers", "--backend", "gpu"]
@@ -81,7 +82,10 @@ def main(argv: list[str]) -> int:
     if reason := why_no_gpu():
         print(f"bench: {reason}", file=sys.stderr)
         return 2
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{options.out} cannot be a folder for logs: {error.strerror}") from error
     said = []
     for stage in options.stages:
         for part in stages(options.out)[stage]:

@@ -29,9 +29,8 @@ import numpy as np
 
 from bench.arguments import count, file_to_write
 from bench.rivals import has_torch
+from nn.gpu.modes import PRECISIONS, WAYS
 
-PRECISIONS = ("fp32", "tf32", "fp16")
-WAYS = ("implicit", "pipelined", "warpgroup", "copied", "im2col")
 TRIED = ("implicit", "warpgroup", "copied")  # where no others are named
 RIVALS = ("torch eager", "torch compile", "torch graphs")
 WARM, RUNS = 5, 20

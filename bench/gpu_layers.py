@@ -10,6 +10,7 @@ times in one graph, ours as PyTorch's, so that no launch is waited for.
 import statistics
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -251,7 +252,7 @@ def tune(options: Any) -> int:
                 for name, run, chosen in convolutions(options.preset, options.batch):
                     times = {}
                     for label, arrange in plans(way):
-                        with replaced(conv, arrange=arrange):
+                        with patch.object(conv, "arrange", arrange):
                             times[label] = repeated(run)
                     now = repeated(run)
                     best = min(times, key=times.get)
@@ -301,7 +302,7 @@ def chosen_by(run: Callable[[], Any]) -> str:
         return found
 
     before = conv.arrange
-    with replaced(conv, arrange=arrange):
+    with patch.object(conv, "arrange", arrange):
         run()
     return "; ".join(said)
 
@@ -334,19 +335,3 @@ def plans(way: str) -> Any:
                 return plan.Arrangement(t, *plan.cut(depth, p, step))
 
             yield label_of(tile, parts), arrange
-
-
-class replaced:
-    """Other functions in a module for a while."""
-
-    def __init__(self, module: Any, **functions: Any) -> None:
-        self.module, self.functions = module, functions
-
-    def __enter__(self) -> None:
-        self.before = {name: getattr(self.module, name) for name in self.functions}
-        for name, function in self.functions.items():
-            setattr(self.module, name, function)
-
-    def __exit__(self, *_: object) -> None:
-        for name, function in self.before.items():
-            setattr(self.module, name, function)

@@ -69,9 +69,7 @@ class CardStep:
         self.scale = LossScale(used=modes.precision() == "fp16")
         self._now = device.zeros(4, np.float32)  # what optim.cu reads, and the share of the moments
         self._flag = device.zeros(1, np.int32)  # of this step: not 0 where no weight may be changed
-        self._stuck = device.zeros(
-            1, np.int32
-        )  # not 0 since a step whose gradients were no numbers
+        self._stuck = device.zeros(1, np.int32)  # of all steps since the last that was undone
         self._results = device.zeros(3, np.float32)  # both losses and the flag: read at once
         self._returns: Any = None
         self._recorded = Recorded(self.body)
@@ -131,9 +129,8 @@ class CardStep:
             if again:
                 self._begin_anew(under_way)
                 continue
-            if (
-                len(under_way) > 1
-            ):  # the card is to hold the gradients of this step, not of the one after it
+            if len(under_way) > 1:
+                # The card is to hold the gradients of this step, not of the one after it.
                 self._begin_anew(under_way[:1])
                 self._undo()
             self._begun.clear()

@@ -9,17 +9,17 @@ it takes numbers below the smallest normal one for 0.
 nvrtc is CuPy's module of that name: ``createProgram``, ``compileProgram``, ``getCUBIN`` and so on.
 """
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ALWAYS = (
-    "-std=c++17",
-    "-default-device",
-)  # the latter for what has no name to be marked by: lambdas
+# The second for what has no name that could be marked: lambdas.
+ALWAYS = ("-std=c++17", "-default-device")
 OWN = {(9, 0): "a"}  # cards whose own instructions are used
 
 
@@ -60,14 +60,16 @@ def compiled(
     target = architecture(capability, tuple(nvrtc.getSupportedArchs()))
     what = "\0".join([*map(str, nvrtc.getVersion()), target, *ALWAYS, *options, text])
     name = hashlib.sha256(what.encode()).hexdigest()[:40] + ".cubin"
-    path = folder() / name
-    if path.exists() and not anew:
-        return path
+    with contextlib.suppress(
+        OSError, RuntimeError
+    ):  # no such user, or a folder that cannot be looked into
+        path = folder() / name
+        if path.exists() and not anew:
+            return path
     code = machine_code(nvrtc, text, options, target)
-    for place in (path.parent, Path(tempfile.gettempdir()) / f"latentface-kernels-{os.getpid()}"):
-        with contextlib.suppress(OSError):
-            return _put(code, place / name)
-    raise OSError("there is no folder in which a compiled kernel can be written")
+    with contextlib.suppress(OSError, RuntimeError):
+        return _put(code, folder() / name)
+    return _put(code, _own_folder() / name)
 
 
 def folder() -> Path:
@@ -76,6 +78,14 @@ def folder() -> Path:
         return Path(named)
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "latentface" / "kernels"
+
+
+@functools.cache
+def _own_folder() -> Path:
+    """One of this process, where nothing can be kept."""
+    made = tempfile.TemporaryDirectory(prefix="latentface-kernels-")
+    atexit.register(made.cleanup)
+    return Path(made.name)
 
 
 def _put(code: bytes, path: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from nn.gpu import device, im2col, modes, narrow
 from nn.gpu.device import Array, on_card
 from nn.gpu.ends import Finish, add_column_sums, add_parts, add_up, finish_parts
-from nn.gpu.factors import Factors
+from nn.gpu.factors import Factors, turned
 from nn.gpu.plan import WIDE, Tile, arrange
 from nn.reference.conv import Conv2dCache, conv2d_out_size
 
@@ -73,11 +73,11 @@ def run_forward(cache: Conv2dCache, finish: Finish, y: Array) -> None:
         narrow.forward(cache, finish, y, _precision(cache))
         return
     if narrow.few_in(cache):
-        run_forward(narrow.patches(cache), finish, y)
+        run_forward(narrow.patches(cache, narrow.padded(w)), finish, y)
         return
     product = _product(cache, sizes.places, sizes.k, sizes.taps * sizes.c, (x, w))
     factors, kind = Factors(), product.by.kind
-    w = factors.turned(w, kind) if product.by.copied else factors.read(w, kind)
+    w = turned(w, kind) if product.by.copied else factors.read(w, kind)
     x = factors.read(x, kind)
     to, ends = y, finish
     if product.parts > 1:
@@ -151,9 +151,8 @@ def weight_gradient(
         narrow.weight_gradient(narrow.spread(dy, cache), cache, dw, _precision(cache))
         return
     if narrow.few_in(cache):
-        patched = narrow.patches(cache)
-        dweights = device.zeros(patched.w.shape, dw.dtype)
-        weight_gradient(dy, patched, dweights)
+        dweights = narrow.zeros_below(dw)
+        weight_gradient(dy, narrow.patches(cache, dweights), dweights)
         narrow.add_to_weights(dweights, dw)
         return
     sizes = _sizes(cache)

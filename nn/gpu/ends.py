@@ -4,12 +4,12 @@ from typing import Any, NamedTuple
 
 from nn.gpu import device
 from nn.gpu.device import Array
+from nn.gpu.factors import KINDS  # as OUT numbers them
 
 SHARE = 64  # rows that are worth a block
 PARTS = 1024  # of the rows, at most
 THREADS = 256
 LANES = 32  # threads along a row, at most
-KINDS = ("", "tf32", "half")  # of factors, as OUT numbers them
 
 
 class Finish(NamedTuple):

@@ -2,7 +2,7 @@
 
     factors = Factors()                       for one pass, or for passes that read the same arrays
     factors.read(array, "half")               a copy in float16, made once
-    factors.turned(w, "tf32")                 w (KH, KW, C, K) as (K, KH KW C)
+    turned(w, "tf32")                         w (KH, KW, C, K) as (K, KH KW C)
 
 Kinds: "" as they are, "tf32" float32 that a product of TF32 reads exactly, "half" float16.
 """
@@ -10,6 +10,7 @@ Kinds: "" as they are, "tf32" float32 that a product of TF32 reads exactly, "hal
 from nn.gpu import device
 from nn.gpu.device import Array
 
+KINDS = ("", "tf32", "half")
 KERNELS = {"tf32": ("round_tf32", "float32"), "half": ("halve", "float16")}
 
 
@@ -18,13 +19,13 @@ class Factors:
 
     def __init__(self) -> None:
         # With the array itself, so that no other gets its identity meanwhile.
-        self._made: dict[tuple[int, str, bool], tuple[Array, Array]] = {}
+        self._made: dict[tuple[int, str], tuple[Array, Array]] = {}
 
     def read(self, array: Array, kind: str) -> Array:
-        """The array, of a multiple of 4 numbers, as a product of this kind reads it; itself, if it is that already."""
-        if not kind or array.dtype == "float16":
+        """The array, of a multiple of 4 numbers, as a product of this kind reads it."""
+        if not kind:
             return array
-        key = (id(array), kind, False)
+        key = (id(array), kind)
         if key not in self._made:
             kernel, dtype = KERNELS[kind]
             to = device.empty(array.shape, dtype)
@@ -35,16 +36,14 @@ class Factors:
 
     def are(self, array: Array, kind: str) -> None:
         """Says that an array is of a kind already."""
-        self._made[id(array), kind, False] = array, array
+        self._made[id(array), kind] = array, array
 
-    def turned(self, w: Array, kind: str) -> Array:
-        """w (KH, KW, C, K) as (K, KH KW C)."""
-        key = (id(w), kind, True)
-        if key not in self._made:
-            k = w.shape[3]
-            depth = w.size // k
-            to = device.empty((k, depth), KERNELS[kind][1])
-            grid, half = (-(-depth // 32), -(-k // 32)), int(kind == "half")
-            device.launch("factors.cu", "turn", grid, 256, (w, to, depth, k), FLOAT16=half)
-            self._made[key] = w, to
-        return self._made[key][1]
+
+def turned(w: Array, kind: str) -> Array:
+    """w (KH, KW, C, K) as (K, KH KW C)."""
+    k = w.shape[3]
+    depth = w.size // k
+    to = device.empty((k, depth), KERNELS[kind][1])
+    grid, half = (-(-depth // 32), -(-k // 32)), int(kind == "half")
+    device.launch("factors.cu", "turn", grid, 256, (w, to, depth, k), FLOAT16=half)
+    return to

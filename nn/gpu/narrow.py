@@ -35,22 +35,33 @@ def few_out(cache: Conv2dCache, factor: int = 1) -> bool:
     return k <= FEW and c >= MANY and kh * kw > 1 and factor == 1
 
 
-def patches(cache: Conv2dCache) -> Conv2dCache:
-    """The convolution as one of kernels of 1 x 1, which reads p and weights with zeros below them."""
-    x, w, stride, padding, precision = cache
-    oh, ow = conv2d_out_size(x.shape, w.shape, stride, padding)
-    kh, kw, c, k = w.shape
-    width, rows = -(-kh * kw * c // ROUND) * ROUND, x.shape[0] * oh * ow
-    p, weights = (
-        device.empty((x.shape[0], oh, ow, width), x.dtype),
-        device.zeros((width, k), w.dtype),
+def zeros_below(w: Array) -> Array:
+    """(1, 1, width, K) of zeros: a row for each number of a place of p, of which there are KH KW C and a few."""
+    rows = w.size // w.shape[3]
+    return device.zeros((1, 1, -(-rows // ROUND) * ROUND, w.shape[3]), w.dtype)
+
+
+def padded(w: Array) -> Array:
+    """w (KH, KW, C, K) as (1, 1, width, K), zeros below it."""
+    to = zeros_below(w)
+    rows = w.reshape(-1, w.shape[3])
+    to[0, 0, : len(rows)] = rows
+    return to
+
+
+def patches(cache: Conv2dCache, w: Array) -> Conv2dCache:
+    """The convolution as one of kernels of 1 x 1, w (1, 1, width, K), which reads p."""
+    x, _, stride, padding, precision = cache
+    n, (oh, ow), width = (
+        len(x),
+        conv2d_out_size(x.shape, cache.w.shape, stride, padding),
+        w.shape[2],
     )
-    weights[: kh * kw * c] = w.reshape(-1, k)
+    p, rows = device.empty((n, oh, ow, width), x.dtype), n * oh * ow
     parts = min(MOST_BLOCKS, -(-rows // SHARE))
     args = (x, p, *_shape(cache), width, rows, -(-rows // parts))
-    grid = (-(-width // 32), parts)
-    device.launch("narrow.cu", "patches", grid, 256, args, **_defines(x))
-    return Conv2dCache(p, weights.reshape(1, 1, width, k), (1, 1), (0, 0, 0, 0), precision)
+    device.launch("narrow.cu", "patches", (-(-width // 32), parts), 256, args, **_defines(x))
+    return Conv2dCache(p, w, (1, 1), (0, 0, 0, 0), precision)
 
 
 def add_to_weights(dweights: Array, dw: Array) -> None:

@@ -7,6 +7,7 @@
 //   half2(low, high)     two float32 rounded to float16, in one word
 //   mma_tf32, mma_half   c (16 x 8, float32) += a (16 x 8 words) b (8 words x 8), by all 32 lanes of a warp together
 //   load_four            four numbers that lie side by side, or zeros: one load that is left out, and no branch
+//   load_words           the same of 16 or 8 bytes, whatever they mean
 //   copy_async           16 bytes from global into shared memory, or zeros, past all registers; copy_commit closes a group of
 //                        such copies, copy_wait<N> waits until all but the last N groups of this thread have arrived
 //   DYNAMIC_SHARED       declares the shared memory whose size the launch names; it begins at a multiple of 1024 bytes
@@ -35,6 +36,18 @@ __device__ __forceinline__ void load_four(const float* from, bool there, float (
 
 __device__ __forceinline__ void load_four(const double* from, bool there, double (&v)[4]) {
   for (int i = 0; i < 4; i++) v[i] = there ? from[i] : 0;
+}
+
+__device__ __forceinline__ void load_words(const void* from, bool there, word (&v)[4]) {
+  float bits[4];
+  load_four((const float*)from, there, bits);
+  for (int i = 0; i < 4; i++) v[i] = __float_as_uint(bits[i]);
+}
+
+__device__ __forceinline__ void load_words(const void* from, bool there, word (&v)[2]) {
+  asm("{.reg .pred p; setp.ne.u32 p, %3, 0; mov.u32 %0, 0; mov.u32 %1, 0; @p ld.global.v2.u32 {%0, %1}, [%2];}"
+      : "=&r"(v[0]), "=&r"(v[1])
+      : "l"(from), "r"((unsigned)there));
 }
 
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool there) {
@@ -97,19 +110,6 @@ __device__ __forceinline__ void products_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
 
-// 16 or 8 bytes that lie side by side, or zeros.
-__device__ __forceinline__ void load_words(const void* from, bool there, word (&v)[4]) {
-  asm("{.reg .pred p; setp.ne.u32 p, %5, 0; mov.u32 %0, 0; mov.u32 %1, 0; mov.u32 %2, 0; mov.u32 %3, 0; "
-      "@p ld.global.v4.u32 {%0, %1, %2, %3}, [%4];}"
-      : "=&r"(v[0]), "=&r"(v[1]), "=&r"(v[2]), "=&r"(v[3])
-      : "l"(from), "r"((unsigned)there));
-}
-__device__ __forceinline__ void load_words(const void* from, bool there, word (&v)[2]) {
-  asm("{.reg .pred p; setp.ne.u32 p, %3, 0; mov.u32 %0, 0; mov.u32 %1, 0; @p ld.global.v2.u32 {%0, %1}, [%2];}"
-      : "=&r"(v[0]), "=&r"(v[1])
-      : "l"(from), "r"((unsigned)there));
-}
-
 // 16 bytes into shared memory.
 __device__ __forceinline__ void store_words(void* to, const word (&v)[4]) { *(uint4*)to = make_uint4(v[0], v[1], v[2], v[3]); }
 
@@ -117,15 +117,6 @@ __device__ __forceinline__ void store_words(void* to, const word (&v)[4]) { *(ui
 __device__ __forceinline__ word halves(word low, word high, bool upper) {
   return __byte_perm(low, high, upper ? 0x7632 : 0x5410);
 }
-
-template <bool FIRST, class A, class B>
-struct Either {
-  typedef A Type;
-};
-template <class A, class B>
-struct Either<false, A, B> {
-  typedef B Type;
-};
 
 // Each size of c is an instruction of its own; all of its numbers are named.
 #define NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"

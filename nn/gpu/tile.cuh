@@ -12,10 +12,9 @@
 //   else      four rows (or columns) lie side by side (weights; and both factors of the weight gradient)
 //   row(r)    what can be known of row r, or of the rows r .. r + 3, once for all
 //   at(d)     what can be known of depth d, or d .. d + 3
+//   there(row, at)  whether there are such numbers;  where(row, at): where four of them lie;  some(): where any lie
 //   load(row, at)   the four numbers, 0 where there are none
-//
-//   next(at)        goes on to the next depth; of factors that are not by_rows
-//   where(row, at)  where the four numbers lie, if there(row, at); for PIPELINED alone
+//   next(at)        goes on to the next depth; of factors that are not by_rows, for warpgroup.cuh
 //
 // PIPELINED (with MATH 1, where four numbers are one load): factors go from global into shared memory by copies that pass no
 // register, STAGES - 1 steps ahead, and are rounded as they are read from there. One barrier a step.

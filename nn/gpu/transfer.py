@@ -64,6 +64,8 @@ class Transfers:
         """The next place for an array; a ring is kept as long as arrays of that address have its size."""
         ring = rings.get(array.data.ptr)
         if ring is None or ring.size != array.nbytes:
+            if ring is not None:
+                ring.settle()
             ring = rings[array.data.ptr] = Ring(self._cupy, array, on_card=on_card)
         return ring.next()
 
@@ -85,6 +87,11 @@ class Ring:
         self.size = array.nbytes
         self._places = [Place(cupy, array, on_card=on_card) for _ in range(PLACES)]
         self._next = 0
+
+    def settle(self) -> None:
+        """Waits until no copy is under way: their memory is given back."""
+        for place in self._places:
+            place.done.synchronize()
 
     def next(self) -> Place:
         self._next = (self._next + 1) % PLACES

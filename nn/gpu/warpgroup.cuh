@@ -76,6 +76,15 @@ struct Loader {
 
 #else
 
+template <bool FIRST, class A, class B>
+struct Either {
+  typedef A Type;
+};
+template <class A, class B>
+struct Either<false, A, B> {
+  typedef B Type;
+};
+
 template <class Factor, int SIZE>
 struct Loader {
   static constexpr bool by_rows = Factor::by_rows;

@@ -7,6 +7,7 @@ import pytest
 
 from bench import card
 from nn.backend import why_no_gpu
+from swap.errors import UserError
 from tests.conftest import REPOSITORY
 
 
@@ -41,6 +42,15 @@ def test_a_part_that_fails_or_hangs_is_told_and_stops_no_other(tmp_path, monkeyp
     assert said[0].endswith("figures")
     assert said[2].endswith("on")
     assert (tmp_path / "bad.log").read_text() == "oh\n"
+
+
+def test_a_file_is_no_folder_for_logs(tmp_path, monkeypatch):
+    monkeypatch.setattr(card, "why_no_gpu", lambda: "")
+    occupied = tmp_path / "occupied"
+    occupied.write_text("")
+    for out in (occupied, occupied / "below"):
+        with pytest.raises(UserError, match="cannot be a folder for logs"):
+            card.main(["--out", str(out)])
 
 
 def test_every_part_is_a_command_that_there_is(tmp_path):

@@ -80,7 +80,6 @@ def test_ways_that_a_precision_does_not_know_are_left_out():
     assert gpu.ways_of("fp16", list(modes.WAYS)) == [
         "implicit", "warpgroup", "copied", "im2col",
     ]  # fmt: skip
-    assert gpu.WAYS == modes.WAYS
 
 
 def test_our_step_answers_with_its_times(emulated, monkeypatch):

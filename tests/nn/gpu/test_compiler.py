@@ -115,6 +115,7 @@ def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(tmp_path, monkeyp
     occupied.write_text("")
     monkeypatch.setenv("LATENTFACE_KERNELS", str(occupied / "kernels"))
     monkeypatch.setattr(compiler.tempfile, "tempdir", str(tmp_path))
+    compiler._own_folder.cache_clear()
     path = compiled(Library(), KERNEL, ("-DFACTOR=2",), HOPPER)
     assert path.read_bytes().startswith(b"\x7fELF")
     assert tmp_path in path.parents

@@ -153,14 +153,6 @@ inline void store_words(void* to, const word (&v)[4]) {
 inline word halves(word low, word high, bool upper) {
   return upper ? low >> 16 | high & 0xffff0000u : low & 0xffffu | high << 16;
 }
-template <bool FIRST, class A, class B>
-struct Either {
-  typedef A Type;
-};
-template <class A, class B>
-struct Either<false, A, B> {
-  typedef B Type;
-};
 inline void stored_for_products() { emulator::unseen[emulator::now] = false; }
 inline void products_begin() {}
 inline void products_commit() { emulator::products[emulator::now].push_back({0, 0, 0, 0, 0}); }
