@@ -219,7 +219,7 @@ def launcher(monkeypatch, tmp_path):
     def make(broken=0):
         card = Card.__new__(Card)
         card.cupy, card.capability = Driver(broken), (9, 0)
-        card._modules, card._kernels, card.library = {}, {}, library
+        card._modules, card._kernels, card.compiler = {}, {}, library
         return card
 
     return make
@@ -229,13 +229,13 @@ def test_a_kernel_is_compiled_and_loaded_once(launcher):
     card = launcher()
     for size in (1, 2):
         card.launch("factors.cu", "halve", (size, 1, 1), 64, [size], ("-DFLOAT16=1",), 0)
-    assert card.library.compilations == len(card.cupy.loaded) == 1
+    assert card.compiler.compilations == len(card.cupy.loaded) == 1
     assert card.cupy.launched == [
         ("halve", (1, 1, 1), (64, 1, 1), (1,), 0), ("halve", (2, 1, 1), (64, 1, 1), (2,), 0),
     ]  # fmt: skip
     again = launcher()  # another process finds what the first one kept
     again.launch("factors.cu", "halve", (1, 1, 1), 64, [1], ("-DFLOAT16=1",), 0)
-    assert card.library.compilations == 1
+    assert card.compiler.compilations == 1
 
 
 def test_more_shared_memory_than_is_given_freely_is_asked_for(launcher):
@@ -247,7 +247,7 @@ def test_more_shared_memory_than_is_given_freely_is_asked_for(launcher):
 def test_a_kept_file_that_does_not_load_is_compiled_anew(launcher):
     card = launcher(broken=1)
     card.launch("factors.cu", "halve", (1, 1, 1), 64, [1], ("-DFLOAT16=1",), 0)
-    assert card.library.compilations == 2
+    assert card.compiler.compilations == 2
     assert len(card.cupy.launched) == 1
     with pytest.raises(Driver.CUDADriverError):
         launcher(broken=2).launch("factors.cu", "halve", (1, 1, 1), 64, [1], ("-DFLOAT16=1",), 0)
